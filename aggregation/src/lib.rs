@@ -1,0 +1,16 @@
+//! Secure aggregation of integer vectors: masks, shares, and the state machines of both sides.
+//!
+//! Pure and synchronous: no input or output, no ambient time or randomness; both are arguments.
+
+pub mod bitmap;
+pub mod context;
+pub mod identity;
+pub mod merkle;
+pub mod messages;
+pub mod params;
+pub mod ring_vector;
+pub mod shamir;
+mod signatures;
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];

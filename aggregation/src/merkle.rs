@@ -1,0 +1,111 @@
+//! Merkle trees over SHA-256 in the shape of RFC 9162, section 2.1. Must never hash a leaf and a node alike.
+
+use crate::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// Hash of one leaf: SHA-256(0x00 || data).
+#[must_use]
+pub fn leaf(data: &[u8]) -> Digest {
+    Sha256::new().chain_update([0]).chain_update(data).finalize().into()
+}
+
+fn node(left: &Digest, right: &Digest) -> Digest {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// Root over leaf hashes; the root over none is SHA-256 of the empty string.
+#[must_use]
+pub fn root(leaves: &[Digest]) -> Digest {
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [only] => *only,
+        _ => {
+            let (left, right) = leaves.split_at(split(leaves.len()));
+            node(&root(left), &root(right))
+        }
+    }
+}
+
+/// Siblings from leaf `index` up to the root, nearest first; empty for an index beyond the last leaf.
+#[must_use]
+pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {
+    if leaves.len() < 2 || index >= leaves.len() {
+        return Vec::new();
+    }
+    let at = split(leaves.len());
+    let (left, right) = leaves.split_at(at);
+    let (mut siblings, sibling) =
+        if index < at { (path(left, index), root(right)) } else { (path(right, index - at), root(left)) };
+    siblings.push(sibling);
+    siblings
+}
+
+/// Root that a leaf and its siblings lead to, in a tree of `size` leaves; none when the path has the wrong length.
+#[must_use]
+pub fn root_from_path(leaf: &Digest, index: usize, size: usize, path: &[Digest]) -> Option<Digest> {
+    if index >= size {
+        return None;
+    }
+    if size == 1 {
+        return path.is_empty().then_some(*leaf);
+    }
+    let (sibling, below) = path.split_last()?;
+    let at = split(size);
+    if index < at {
+        Some(node(&root_from_path(leaf, index, at, below)?, sibling))
+    } else {
+        Some(node(sibling, &root_from_path(leaf, index - at, size - at, below)?))
+    }
+}
+
+/// Largest power of two below `size`.
+fn split(size: usize) -> usize {
+    size.next_power_of_two() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{leaf, path, root, root_from_path};
+
+    #[test]
+    fn every_path_leads_to_the_root_and_no_other_does() {
+        for size in 1..40usize {
+            let leaves: Vec<_> = (0..size).map(|i| leaf(&[i as u8])).collect();
+            let top = root(&leaves);
+            for index in 0..size {
+                let siblings = path(&leaves, index);
+                assert_eq!(root_from_path(&leaves[index], index, size, &siblings), Some(top));
+                assert_ne!(root_from_path(&leaf(&[200]), index, size, &siblings), Some(top));
+                let elsewhere = (index + 1) % size;
+                if elsewhere != index {
+                    assert_ne!(root_from_path(&leaves[index], elsewhere, size, &siblings), Some(top));
+                }
+                let mut longer = siblings.clone();
+                longer.push(top);
+                assert_eq!(root_from_path(&leaves[index], index, size, &longer), None);
+                assert_eq!(root_from_path(&leaves[index], size, size, &siblings), None);
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_that_of_rfc_9162() {
+        // The test tree of certificate transparency: roots over the first n of its eight leaves.
+        let leaves: Vec<_> = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657"]
+            .iter()
+            .map(|data| leaf(&hex::decode(data).expect("hexadecimal")))
+            .collect();
+        assert_eq!(
+            hex::encode(root(&leaves[..1])),
+            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+        );
+        assert_eq!(
+            hex::encode(root(&leaves[..3])),
+            "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"
+        );
+        assert_eq!(
+            hex::encode(root(&leaves[..7])),
+            "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c"
+        );
+    }
+}

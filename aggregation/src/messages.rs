@@ -1,0 +1,16 @@
+//! The messages of a round, as domain types, with the canonical bytes that are signed. Must never hold a field that a
+//! receiver uses and no signature, digest or authentication tag covers.
+
+mod advert;
+mod cohort;
+mod confirm;
+mod masked;
+mod share;
+mod unmask;
+
+pub use advert::Advert;
+pub use cohort::{CohortEntry, CohortList};
+pub use confirm::{Confirm, SurvivorMaps};
+pub use masked::{MAX_CHUNK_BYTES, MaskedChunk, MaskedHeader, chunks};
+pub use share::{CIPHERTEXT_BYTES, Envelope, ShareCommitments, ShareDelivery, ShareMessage};
+pub use unmask::{ShareKind, ShareValue, UnmaskRequest, UnmaskShare, UnmaskShares};

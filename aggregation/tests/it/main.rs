@@ -1,0 +1,1 @@
+//! Integration tests of the whole protocol: honest rounds, hostile servers, hostile clients, vectors.
