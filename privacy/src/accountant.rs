@@ -1,0 +1,70 @@
+//! Rényi differential privacy: the curve of one release, its composition over rounds, and epsilon at a delta.
+//! Must never report less than the composed mechanisms cost: every bound here errs upwards.
+
+mod curve;
+mod distributed;
+mod spent;
+
+pub use curve::RdpCurve;
+pub(crate) use distributed::{DistributedGaussian, tau};
+pub use spent::{ROUND_FAILURE, epsilon_spent};
+
+/// Why a privacy cost cannot be stated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AccountantError {
+    /// The target delta is not a probability that a guarantee can be stated for.
+    #[error(
+        "delta {0} is refused; it must lie strictly between 0 and 1, and far below one over the number of clients"
+    )]
+    DeltaOutOfRange(f64),
+    /// The protocol's own failure probabilities use up the whole delta.
+    #[error(
+        "delta {delta:e} is used up by {rounds} rounds, each of which fails with probability up to 2^-40; \
+         state epsilon at a larger delta"
+    )]
+    DeltaExhausted {
+        /// The target delta.
+        delta: f64,
+        /// Rounds composed.
+        rounds: u64,
+    },
+    /// No order of the curve is finite.
+    #[error(
+        "the privacy loss is unbounded: a mechanism in the composition adds no noise that can be relied on"
+    )]
+    Unbounded,
+    /// A round with fewer survivors than the plan's minimum releases nothing and has no cost to state.
+    #[error(
+        "{survivors} survivors are fewer than n_min = {n_min}; such a round must be aborted, not accounted"
+    )]
+    TooFewSurvivors {
+        /// Clients whose updates are in the sum.
+        survivors: u32,
+        /// Fewest with which anything is released.
+        n_min: u32,
+    },
+    /// More survivors than clients.
+    #[error("{survivors} survivors exceed the cohort of {clients} clients")]
+    MoreSurvivorsThanClients {
+        /// Clients whose updates are in the sum.
+        survivors: u32,
+        /// Cohort size.
+        clients: u32,
+    },
+    /// A noise multiplier is not a positive finite number.
+    #[error("noise multiplier {0} is refused; it must be a positive finite number")]
+    NoiseMultiplier(f64),
+    /// A stored curve does not have one value per order.
+    #[error(
+        "a stored curve has {found} values for {expected} orders; it was written by another version of the accountant"
+    )]
+    WrongOrders {
+        /// Orders of this version.
+        expected: usize,
+        /// Values found.
+        found: usize,
+    },
+    /// A stored curve has a value that no divergence has.
+    #[error("a stored curve has the divergence {0}, which is negative or not a number")]
+    InvalidDivergence(f64),
+}

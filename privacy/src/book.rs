@@ -1,0 +1,206 @@
+//! Who has spent how much: for every client the rounds that it joined, composed.
+//! Must never forget a debit, and never round one down.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
+
+/// Number of a client, as the identity root drew it.
+pub type ClientNumber = u64;
+
+/// The privacy spent by each client of a fleet.
+///
+/// Distinct curves are kept once; a client holds how often it joined a round of each. Epsilon counts the protocol's own failure
+/// probability once per round joined ([`epsilon_spent`]).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "BookForm")]
+pub struct ParticipationBook {
+    curves: Vec<RdpCurve>,
+    clients: BTreeMap<ClientNumber, Rounds>,
+}
+
+/// How often a client joined a round of each curve, by the curve's place in the book.
+type Rounds = BTreeMap<usize, u64>;
+
+/// A debit that names a curve that is not in the book.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "client {client} is debited with curve {curve}, but the book has only {curves}; the stored book is damaged"
+)]
+struct UnknownCurve {
+    client: ClientNumber,
+    curve: usize,
+    curves: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BookForm {
+    curves: Vec<RdpCurve>,
+    clients: BTreeMap<ClientNumber, Rounds>,
+}
+
+impl TryFrom<BookForm> for ParticipationBook {
+    type Error = UnknownCurve;
+
+    fn try_from(form: BookForm) -> Result<Self, UnknownCurve> {
+        let curves = form.curves.len();
+        for (&client, rounds) in &form.clients {
+            if let Some((&curve, _)) = rounds.range(curves..).next() {
+                return Err(UnknownCurve { client, curve, curves });
+            }
+        }
+        Ok(Self { curves: form.curves, clients: form.clients })
+    }
+}
+
+impl ParticipationBook {
+    /// A book in which nobody has spent anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Debits `client` with one round that costs `curve`.
+    pub fn debit(&mut self, client: ClientNumber, curve: &RdpCurve) {
+        let place = match self.curves.iter().rposition(|known| known == curve) {
+            Some(place) => place,
+            None => {
+                self.curves.push(curve.clone());
+                self.curves.len() - 1
+            }
+        };
+        *self.clients.entry(client).or_default().entry(place).or_default() += 1;
+    }
+
+    /// Rounds that `client` joined; 0 for one that the book does not know.
+    #[must_use]
+    pub fn rounds_of(&self, client: ClientNumber) -> u64 {
+        self.clients.get(&client).map_or(0, count)
+    }
+
+    /// Everything that `client` spent, composed.
+    #[must_use]
+    pub fn curve_of(&self, client: ClientNumber) -> RdpCurve {
+        self.clients.get(&client).map_or_else(RdpCurve::zero, |rounds| self.composed(rounds))
+    }
+
+    /// Epsilon of `client` at `delta`; 0 for one that the book does not know.
+    ///
+    /// # Errors
+    /// As [`epsilon_spent`].
+    pub fn epsilon_of(&self, client: ClientNumber, delta: f64) -> Result<f64, AccountantError> {
+        epsilon_spent(&self.curve_of(client), delta, self.rounds_of(client))
+    }
+
+    /// The largest epsilon at `delta` over all clients; 0 for an empty book.
+    ///
+    /// # Errors
+    /// As [`epsilon_spent`].
+    pub fn max_epsilon(&self, delta: f64) -> Result<f64, AccountantError> {
+        // Clients that joined the same rounds spent the same.
+        let mut distinct: Vec<&Rounds> = self.clients.values().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut largest = epsilon_spent(&RdpCurve::zero(), delta, 0)?;
+        for rounds in distinct {
+            largest = largest.max(epsilon_spent(&self.composed(rounds), delta, count(rounds))?);
+        }
+        Ok(largest)
+    }
+
+    /// Whether one more round at the cost of `curve` would take `client` past epsilon `limit` at `delta`. A cost that cannot be
+    /// stated exceeds any limit; so does anything when `limit` is not a number.
+    #[must_use]
+    pub fn would_exceed(&self, client: ClientNumber, curve: &RdpCurve, delta: f64, limit: f64) -> bool {
+        let mut after = self.curve_of(client);
+        after.compose(curve);
+        match epsilon_spent(&after, delta, self.rounds_of(client).saturating_add(1)) {
+            Ok(epsilon) => epsilon.partial_cmp(&limit).is_none_or(std::cmp::Ordering::is_gt),
+            Err(_) => true,
+        }
+    }
+
+    /// Clients that were ever debited, ascending, with the rounds that each joined.
+    pub fn clients(&self) -> impl Iterator<Item = (ClientNumber, u64)> + '_ {
+        self.clients.iter().map(|(&client, rounds)| (client, count(rounds)))
+    }
+
+    fn composed(&self, rounds: &Rounds) -> RdpCurve {
+        let mut sum = RdpCurve::zero();
+        for (&place, &times) in rounds {
+            sum.compose(&self.curves[place].times(times));
+        }
+        sum
+    }
+}
+
+fn count(rounds: &Rounds) -> u64 {
+    rounds.values().sum()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const DELTA: f64 = 1e-5;
+
+    fn curve(noise_multiplier: f64) -> RdpCurve {
+        RdpCurve::gaussian(noise_multiplier).unwrap()
+    }
+
+    #[test]
+    fn every_client_pays_for_the_rounds_it_joined() {
+        let (cheap, dear) = (curve(4.0), curve(1.0));
+        let mut book = ParticipationBook::new();
+        assert_eq!(book.max_epsilon(DELTA), Ok(0.0));
+        for client in [1, 2, 3] {
+            book.debit(client, &cheap);
+        }
+        book.debit(2, &dear);
+        book.debit(2, &cheap);
+        assert_eq!((book.rounds_of(1), book.rounds_of(2), book.rounds_of(9)), (1, 3, 0));
+
+        let mut expected = cheap.times(2);
+        expected.compose(&dear);
+        assert_eq!(book.epsilon_of(2, DELTA), epsilon_spent(&expected, DELTA, 3));
+        assert_eq!(book.epsilon_of(1, DELTA), epsilon_spent(&cheap, DELTA, 1));
+        assert_eq!(book.epsilon_of(9, DELTA), Ok(0.0));
+        assert!(book.epsilon_of(2, DELTA).unwrap() > book.epsilon_of(1, DELTA).unwrap());
+        assert_eq!(book.max_epsilon(DELTA), book.epsilon_of(2, DELTA));
+        assert_eq!(book.clients().collect::<Vec<_>>(), [(1, 1), (2, 3), (3, 1)]);
+    }
+
+    #[test]
+    fn a_limit_is_hit_exactly_where_the_debit_would_pass_it() {
+        let cost = curve(2.0);
+        let mut book = ParticipationBook::new();
+        book.debit(7, &cost);
+        let mut after = book.clone();
+        after.debit(7, &cost);
+        let next = after.epsilon_of(7, DELTA).unwrap();
+        assert!(!book.would_exceed(7, &cost, DELTA, next));
+        assert!(book.would_exceed(7, &cost, DELTA, next.next_down()));
+        assert!(book.would_exceed(7, &cost, DELTA, f64::NAN));
+        assert!(book.would_exceed(7, &cost, 0.0, f64::MAX), "a delta of 0 states nothing");
+        assert_eq!(book.rounds_of(7), 1, "asking must not debit");
+    }
+
+    #[test]
+    fn a_book_survives_storage_and_a_damaged_one_is_refused() {
+        let mut book = ParticipationBook::new();
+        book.debit(1, &curve(1.0));
+        book.debit(u64::MAX, &curve(2.0));
+        let json = serde_json::to_string(&book).unwrap();
+        let back: ParticipationBook = serde_json::from_str(&json).unwrap();
+        let (before, after) = (book.max_epsilon(DELTA).unwrap(), back.max_epsilon(DELTA).unwrap());
+        assert!((before - after).abs() <= 1e-12 * before);
+        let damaged = json.replace("\"1\":{\"0\"", "\"1\":{\"2\"");
+        assert_ne!(damaged, json);
+        let error = serde_json::from_str::<ParticipationBook>(&damaged).unwrap_err().to_string();
+        assert!(error.contains("curve 2"), "{error}");
+    }
+}

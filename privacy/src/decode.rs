@@ -1,0 +1,49 @@
+//! From the sum of noised vectors back to an estimate of the sum of updates.
+//! Must never be applied to a single client's vector: alone, its noise share does not protect it.
+
+use pulp::Arch;
+
+use crate::error::PipelineError;
+use crate::mechanism::Mechanism;
+use crate::rotate;
+use crate::seed::RotationSeed;
+
+/// Estimates the sum of the clipped updates from the sum modulo 2^bits of their noised forms.
+///
+/// Lifts each residue to the integer nearest to 0, divides by the scale and undoes the rotation. Unbiased but for wrapping,
+/// which the plan's range makes rare, and the rounding's retries. The noise per coordinate has standard deviation
+/// [`Mechanism::total_noise_std`]. Post-processing: costs no privacy.
+///
+/// # Errors
+/// [`PipelineError::DimensionMismatch`]; [`PipelineError::OutOfRing`] for a residue not below 2^bits.
+pub fn decode_sum(
+    sum: &[u32],
+    mechanism: &Mechanism,
+    seed: &RotationSeed,
+) -> Result<Vec<f32>, PipelineError> {
+    if sum.len() != mechanism.dimension() {
+        return Err(PipelineError::DimensionMismatch { expected: mechanism.dimension(), found: sum.len() });
+    }
+    let bits = mechanism.bits();
+    let largest = u32::MAX >> (32 - bits);
+    if sum.iter().fold(0, |all, residue| all | residue) > largest {
+        let outside = sum.iter().enumerate().find(|(_, residue)| **residue > largest);
+        if let Some((coordinate, &value)) = outside {
+            return Err(PipelineError::OutOfRing { coordinate, value, bits });
+        }
+    }
+    let mut values = vec![0.0_f32; sum.len()];
+    Arch::new().dispatch(|| lift(sum, bits, mechanism.scale(), &mut values));
+    rotate::inverse(&mut values, seed);
+    Ok(values)
+}
+
+/// Residues to integers between `-2^(bits-1)` and `2^(bits-1) - 1`, divided by the scale.
+#[inline(always)]
+fn lift(sum: &[u32], bits: u32, scale: f64, values: &mut [f32]) {
+    let shift = 32 - bits;
+    for (residue, value) in sum.iter().zip(values) {
+        let centred = ((residue << shift) as i32) >> shift;
+        *value = (f64::from(centred) / scale) as f32;
+    }
+}

@@ -1,0 +1,381 @@
+//! The public record of every release: an append-only chain in which each entry commits to all before it.
+//! Must never let an entry be changed, dropped or reordered without the head changing.
+
+mod encoding;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
+use crate::mechanism::Mechanism;
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// Head of a ledger without entries.
+pub const EMPTY_HEAD: Hash = [0; 32];
+
+/// What one round released and what it cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Number of the round; increases from entry to entry.
+    pub round: u64,
+    /// Digest of the signed plan.
+    pub plan_digest: Hash,
+    /// The mechanism and its parameters as they were used.
+    pub mechanism: Mechanism,
+    /// Clients whose updates are in the released sum.
+    pub survivors: u32,
+    /// Root over the bitmap of participants.
+    pub participants_root: Hash,
+    /// The largest epsilon over clients after this round, each composed over the rounds that it joined.
+    pub epsilon: f64,
+    /// The delta at which epsilon is stated.
+    pub delta: f64,
+    /// Digest of the published adapter.
+    pub adapter_digest: Hash,
+}
+
+impl Record {
+    /// The privacy cost of this round alone, recomputed from the mechanism.
+    ///
+    /// # Errors
+    /// As [`RdpCurve::distributed_discrete_gaussian`].
+    pub fn cost(&self) -> Result<RdpCurve, AccountantError> {
+        RdpCurve::distributed_discrete_gaussian(&self.mechanism, self.survivors)
+    }
+}
+
+/// A [`Record`] in its place in the chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What happened.
+    pub record: Record,
+    /// Hash of the entry before, or [`EMPTY_HEAD`].
+    pub previous: Hash,
+}
+
+impl Entry {
+    /// SHA-256 of [`Self::encode`].
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Sha256::digest(self.encode()).into()
+    }
+}
+
+/// Why a chain or an entry was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LedgerError {
+    /// An entry does not commit to the one before it.
+    #[error(
+        "entry {position} (round {round}) does not follow the entry before it: something was changed, dropped or inserted"
+    )]
+    BrokenLink {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+    },
+    /// A round does not come after the one before it.
+    #[error("entry {position} records round {round} after round {before}; rounds must increase")]
+    RoundNotAfter {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// The round of the entry before.
+        before: u64,
+    },
+    /// The chain is sound but does not end in the head that was promised.
+    #[error(
+        "the chain of {entries} entries ends in another head than the signed one: it was truncated, extended or replaced"
+    )]
+    HeadMismatch {
+        /// Entries in the chain.
+        entries: usize,
+    },
+    /// Fewer survivors than the mechanism's minimum, or more than its cohort.
+    #[error("entry {position} (round {round}) cannot have been released: {reason}")]
+    NotReleasable {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// What its survivors break.
+        reason: AccountantError,
+    },
+    /// Epsilon or delta is not a number that a guarantee can have.
+    #[error(
+        "entry {position} (round {round}) states epsilon {epsilon} at delta {delta}; epsilon must be finite and not negative, delta between 0 and 1"
+    )]
+    InvalidBudget {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// The epsilon stated.
+        epsilon: f64,
+        /// The delta stated.
+        delta: f64,
+    },
+    /// An entry states less than the round alone costs.
+    #[error(
+        "entry {position} (round {round}) states epsilon {epsilon}, but this round alone costs {cost} at delta {delta}; state what `epsilon_spent` gives"
+    )]
+    Understated {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// The epsilon stated.
+        epsilon: f64,
+        /// The delta stated.
+        delta: f64,
+        /// The round's own epsilon.
+        cost: f64,
+    },
+    /// The bytes of an entry are not in canonical form.
+    #[error("the encoded entry is damaged at byte {offset}: {problem}")]
+    Malformed {
+        /// Where decoding stopped.
+        offset: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+/// An append-only ledger.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    entries: Vec<Entry>,
+}
+
+impl Ledger {
+    /// A ledger without entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A ledger of existing entries, verified.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn from_entries(entries: Vec<Entry>) -> Result<Self, LedgerError> {
+        verify(&entries)?;
+        Ok(Self { entries })
+    }
+
+    /// Appends what happened, and returns the entry.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when no verifier would accept the entry; the ledger is then unchanged.
+    pub fn append(&mut self, record: Record) -> Result<&Entry, LedgerError> {
+        let entry = Entry { record, previous: self.head() };
+        check(self.entries.len(), self.entries.last(), entry.previous, &entry)?;
+        self.entries.push(entry);
+        Ok(&self.entries[self.entries.len() - 1])
+    }
+
+    /// Hash of the last entry, which commits to all; [`EMPTY_HEAD`] for none.
+    #[must_use]
+    pub fn head(&self) -> Hash {
+        self.entries.last().map_or(EMPTY_HEAD, Entry::hash)
+    }
+
+    /// The entries, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// Verifies a whole chain from its beginning and returns its head.
+///
+/// Checks that every entry commits to the one before, that rounds increase, that each round could be released with its
+/// survivors, and that none states less epsilon than it costs alone. A chain that ends early is sound too: compare the head
+/// with a signed one, or use [`verify_against`].
+///
+/// # Errors
+/// [`LedgerError`], naming the first bad entry.
+pub fn verify(entries: &[Entry]) -> Result<Hash, LedgerError> {
+    let (mut head, mut before) = (EMPTY_HEAD, None);
+    for (position, entry) in entries.iter().enumerate() {
+        check(position, before, head, entry)?;
+        head = entry.hash();
+        before = Some(entry);
+    }
+    Ok(head)
+}
+
+/// [`verify`], and that the chain ends in `head`.
+///
+/// # Errors
+/// As [`verify`], and [`LedgerError::HeadMismatch`].
+pub fn verify_against(entries: &[Entry], head: &Hash) -> Result<(), LedgerError> {
+    if verify(entries)? == *head { Ok(()) } else { Err(LedgerError::HeadMismatch { entries: entries.len() }) }
+}
+
+/// Checks `entry` at `position`, after the entry `before` whose hash is `head`.
+fn check(position: usize, before: Option<&Entry>, head: Hash, entry: &Entry) -> Result<(), LedgerError> {
+    let &Record { round, epsilon, delta, .. } = &entry.record;
+    if entry.previous != head {
+        return Err(LedgerError::BrokenLink { position, round });
+    }
+    if let Some(before) = before.map(|entry| entry.record.round).filter(|before| *before >= round) {
+        return Err(LedgerError::RoundNotAfter { position, round, before });
+    }
+    if !(epsilon.is_finite() && epsilon >= 0.0 && delta > 0.0 && delta < 1.0) {
+        return Err(LedgerError::InvalidBudget { position, round, epsilon, delta });
+    }
+    let not_releasable = |reason| LedgerError::NotReleasable { position, round, reason };
+    let cost = entry.record.cost().map_err(not_releasable)?;
+    let cost = epsilon_spent(&cost, delta, 1).map_err(not_releasable)?;
+    // Another machine's logarithm may differ in its last bits.
+    if epsilon < cost * (1.0 - 1e-9) {
+        return Err(LedgerError::Understated { position, round, epsilon, delta, cost });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::units::BasisPoints;
+
+    const DELTA: f64 = 1e-5;
+
+    fn record(round: u64) -> Record {
+        let request = MechanismRequest {
+            clients: 128,
+            n_min: 103,
+            corrupt: BasisPoints::new(500).unwrap(),
+            dropout: BasisPoints::new(2_000).unwrap(),
+            dimension: 6144,
+            clip: 0.5,
+            noise_multiplier: 2.0,
+            adjacency: Adjacency::ZeroOut,
+        };
+        let mechanism = Mechanism::build(&request).unwrap();
+        let epsilon = RdpCurve::distributed_discrete_gaussian(&mechanism, 110).unwrap();
+        Record {
+            round,
+            plan_digest: [1; 32],
+            mechanism,
+            survivors: 110,
+            participants_root: [2; 32],
+            epsilon: epsilon_spent(&epsilon, DELTA, 1).unwrap(),
+            delta: DELTA,
+            adapter_digest: [3; 32],
+        }
+    }
+
+    fn chain(length: u64) -> Ledger {
+        let mut ledger = Ledger::new();
+        for round in 1..=length {
+            let before = ledger.head();
+            let entry = ledger.append(record(round)).unwrap();
+            assert_eq!(entry.previous, before);
+            assert_ne!(ledger.head(), before);
+        }
+        ledger
+    }
+
+    #[test]
+    fn a_chain_verifies_from_its_entries_alone() {
+        assert_eq!(verify(&[]), Ok(EMPTY_HEAD));
+        assert_eq!(Ledger::new().head(), EMPTY_HEAD);
+        let ledger = chain(4);
+        assert_eq!(verify(ledger.entries()), Ok(ledger.head()));
+        assert_eq!(Ledger::from_entries(ledger.entries().to_vec()), Ok(ledger.clone()));
+        assert_eq!(verify_against(ledger.entries(), &ledger.head()), Ok(()));
+        assert_eq!(
+            verify_against(&ledger.entries()[..3], &ledger.head()),
+            Err(LedgerError::HeadMismatch { entries: 3 })
+        );
+    }
+
+    #[test]
+    fn every_change_to_an_earlier_entry_breaks_the_link() {
+        let ledger = chain(3);
+        let changes: [fn(&mut Record); 6] = [
+            |record| record.plan_digest[31] ^= 1,
+            |record| record.survivors += 1,
+            |record| record.participants_root[0] ^= 128,
+            |record| record.epsilon = record.epsilon.next_up(),
+            |record| record.delta = record.delta.next_up(),
+            |record| record.adapter_digest[7] ^= 16,
+        ];
+        for change in changes {
+            let mut entries = ledger.entries().to_vec();
+            change(&mut entries[1].record);
+            assert_eq!(verify(&entries), Err(LedgerError::BrokenLink { position: 2, round: 3 }));
+        }
+        let mut dropped = ledger.entries().to_vec();
+        dropped.remove(1);
+        assert_eq!(verify(&dropped), Err(LedgerError::BrokenLink { position: 1, round: 3 }));
+        let mut swapped = ledger.entries().to_vec();
+        swapped.swap(0, 1);
+        assert_eq!(verify(&swapped), Err(LedgerError::BrokenLink { position: 0, round: 2 }));
+        assert_eq!(verify(&ledger.entries()[1..]), Err(LedgerError::BrokenLink { position: 0, round: 2 }));
+    }
+
+    #[test]
+    fn what_no_verifier_accepts_is_not_appended() {
+        let mut ledger = chain(2);
+        let before = ledger.clone();
+        let mut refuse = |change: fn(&mut Record)| {
+            let mut next = record(3);
+            change(&mut next);
+            let error = ledger.append(next).unwrap_err();
+            assert_eq!(ledger, before);
+            error
+        };
+        assert_eq!(refuse(|r| r.round = 2), LedgerError::RoundNotAfter { position: 2, round: 2, before: 2 });
+        assert!(matches!(refuse(|r| r.survivors = 102), LedgerError::NotReleasable { .. }));
+        assert!(matches!(refuse(|r| r.survivors = 129), LedgerError::NotReleasable { .. }));
+        assert!(matches!(refuse(|r| r.epsilon = f64::NAN), LedgerError::InvalidBudget { .. }));
+        assert!(matches!(refuse(|r| r.epsilon = -1.0), LedgerError::InvalidBudget { .. }));
+        assert!(matches!(refuse(|r| r.delta = 0.0), LedgerError::InvalidBudget { .. }));
+        assert!(matches!(refuse(|r| r.epsilon *= 0.999), LedgerError::Understated { .. }));
+    }
+
+    #[test]
+    fn the_encoding_is_canonical() {
+        let entry = chain(2).entries()[1].clone();
+        let bytes = entry.encode();
+        assert_eq!(Entry::decode(&bytes), Ok(entry.clone()));
+        assert!(bytes.starts_with(b"\0\0\0\x0ftacit/ledger/v1\0\0\0\x08"));
+        for length in 0..bytes.len() {
+            let error = Entry::decode(&bytes[..length]).unwrap_err();
+            assert!(matches!(error, LedgerError::Malformed { .. }), "cut to {length}: {error}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(matches!(Entry::decode(&longer), Err(LedgerError::Malformed { .. })));
+        // A changed byte either is refused or is another entry: no two encodings of the same one.
+        let mut differing = 0;
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            if let Ok(other) = Entry::decode(&changed) {
+                assert_ne!(other, entry, "byte {place} does not matter");
+                assert_eq!(other.encode(), changed, "byte {place}");
+                differing += 1;
+            }
+        }
+        assert!(differing > 32 * 4, "digests may hold any bytes: {differing}");
+    }
+
+    #[test]
+    fn entries_survive_json() {
+        let ledger = chain(2);
+        let json = serde_json::to_string(ledger.entries()).unwrap();
+        let entries: Vec<Entry> = serde_json::from_str(&json).unwrap();
+        assert_eq!(verify_against(&entries, &ledger.head()), Ok(()));
+    }
+}

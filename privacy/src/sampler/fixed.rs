@@ -1,0 +1,79 @@
+//! Fractions of 2^128 in integers, with an error bound on every operation.
+//! Must never use floating point: the tables built from these must be the same on every machine.
+
+/// `floor(a * b / 2^128)`: the product of two fractions, at most one unit of 2^-128 too small.
+pub(super) fn multiply(a: u128, b: u128) -> u128 {
+    const LOW: u128 = u64::MAX as u128;
+    let (a_high, a_low) = (a >> 64, a & LOW);
+    let (b_high, b_low) = (b >> 64, b & LOW);
+    let low = a_low * b_low;
+    let middle = a_high * b_low + (low >> 64);
+    let other = a_low * b_high + (middle & LOW);
+    a_high * b_high + (middle >> 64) + (other >> 64)
+}
+
+/// `floor(2^bits * numerator / denominator)` for `numerator < denominator < 2^127` and `bits <= 128`.
+pub(super) fn divide(numerator: u128, denominator: u128, bits: u32) -> u128 {
+    debug_assert!(numerator < denominator && denominator < 1 << 127 && bits <= 128);
+    let (mut quotient, mut remainder) = (0_u128, numerator);
+    for _ in 0..bits {
+        remainder <<= 1;
+        quotient <<= 1;
+        if remainder >= denominator {
+            remainder -= denominator;
+            quotient |= 1;
+        }
+    }
+    quotient
+}
+
+/// `exp(-x)` for a fraction `0 < x <= 1/2`, off by at most 2^-121.
+///
+/// The alternating Taylor series. Term `n` is off by at most two units of 2^-128: it inherits at most half of its
+/// predecessor's error and adds one for each floor. Fewer than 40 terms are not zero, and what is left out is below one
+/// unit, so the sum is off by fewer than 2^7 units.
+pub(super) fn exp_minus(x: u128) -> u128 {
+    debug_assert!(x > 0 && x <= 1 << 127);
+    let (mut term, mut sum, mut n) = (x, x, 2_u128);
+    while term > 0 {
+        term = multiply(term, x) / n;
+        sum = if n.is_multiple_of(2) { sum - term } else { sum + term };
+        n += 1;
+    }
+    // 2^128 - sum, and 0 < sum < 2^128.
+    sum.wrapping_neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_fractions() {
+        assert_eq!(multiply(1 << 127, 1 << 127), 1 << 126);
+        assert_eq!(multiply(u128::MAX, u128::MAX), u128::MAX - 1);
+        assert_eq!(multiply(u128::MAX, 1), 0);
+        assert_eq!(multiply(3 << 64, 5 << 64), 15);
+        // (2^128 - 2^64) * (2^64 + 1) = 2^192 - 2^64, so the floor of its 2^-128 part is 2^64 - 1.
+        assert_eq!(multiply(u128::MAX << 64, (1 << 64) + 1), (1 << 64) - 1);
+    }
+
+    #[test]
+    fn quotients() {
+        assert_eq!(divide(1, 2, 128), 1 << 127);
+        assert_eq!(divide(1, 3, 128), u128::MAX / 3);
+        assert_eq!(divide(0, 3, 128), 0);
+        assert_eq!(divide((1 << 126) - 1, 1 << 126, 126), (1 << 126) - 1);
+    }
+
+    #[test]
+    fn exponentials_match_digits_from_arbitrary_precision() {
+        // floor(2^128 exp(-1/2)) and floor(2^128 exp(-1/4)), from Python's decimal module at 80 digits.
+        let half = 206_391_688_497_133_195_273_760_705_512_282_642_279_u128;
+        let quarter = 265_012_173_823_417_992_016_237_332_255_925_138_361_u128;
+        assert!(exp_minus(1 << 127).abs_diff(half) < 1 << 7, "{}", exp_minus(1 << 127));
+        assert!(exp_minus(1 << 126).abs_diff(quarter) < 1 << 7, "{}", exp_minus(1 << 126));
+        // Nearly 1 for a nearly zero exponent.
+        assert!(exp_minus(1 << 20).abs_diff(u128::MAX - (1 << 20) + 1) < 1 << 7);
+    }
+}
