@@ -1,0 +1,1 @@
+//! The client: local training, contribution to a round, its own privacy budget.

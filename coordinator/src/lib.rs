@@ -1,0 +1,1 @@
+//! Rounds, plans, server optimiser and publication of adapters.

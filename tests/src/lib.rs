@@ -1,0 +1,1 @@
+//! Evidence that crosses crates: layering, whole rounds, command lines.
