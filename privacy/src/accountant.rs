@@ -51,9 +51,6 @@ pub enum AccountantError {
         /// Cohort size.
         clients: u32,
     },
-    /// A noise multiplier is not a positive finite number.
-    #[error("noise multiplier {0} is refused; it must be a positive finite number")]
-    NoiseMultiplier(f64),
     /// A stored curve does not have one value per order.
     #[error(
         "a stored curve has {found} values for {expected} orders; it was written by another version of the accountant"

@@ -149,7 +149,7 @@ mod tests {
     const DELTA: f64 = 1e-5;
 
     fn curve(noise_multiplier: f64) -> RdpCurve {
-        RdpCurve::gaussian(noise_multiplier).unwrap()
+        RdpCurve::gaussian(noise_multiplier)
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub const MAX_CLIP: f64 = 1e20;
 ///
 /// The norm is accumulated in `f64`. Storing the scaled coordinates as `f32` may leave the norm above the clip norm by a
 /// relative 2^-24; sensitivity does not rest on it, but on the exact integer norm enforced when the vector is rounded.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Clipped {
     pub(crate) values: Vec<f32>,
     pub(crate) clip: f64,
@@ -72,12 +72,6 @@ impl Clipped {
     pub fn dimension(&self) -> usize {
         self.values.len()
     }
-
-    /// The clipped coordinates, for a client that wants to look at its own update; still without noise.
-    #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
 }
 
 impl fmt::Debug for Clipped {
@@ -120,24 +114,24 @@ mod tests {
     #[test]
     fn short_updates_pass_unchanged_and_long_ones_end_on_the_sphere() {
         let short = Clipped::new(vec![0.3, -0.4], 1.0).unwrap();
-        assert_eq!(short.values(), [0.3, -0.4]);
+        assert_eq!(short.values, [0.3, -0.4]);
         assert!(!short.was_clipped());
         assert!((short.norm_before() - 0.5).abs() < 1e-7);
 
         let long = Clipped::new(vec![3.0, -4.0], 1.0).unwrap();
         assert!(long.was_clipped());
         assert_eq!(long.norm_before(), 5.0);
-        assert_eq!(long.values(), [0.6, -0.8]);
+        assert_eq!(long.values, [0.6, -0.8]);
 
         let exact = Clipped::new(vec![3.0, -4.0], 5.0).unwrap();
         assert!(!exact.was_clipped());
-        assert_eq!(exact.values(), [3.0, -4.0]);
+        assert_eq!(exact.values, [3.0, -4.0]);
     }
 
     #[test]
     fn extreme_magnitudes_neither_overflow_nor_vanish() {
         let huge = Clipped::new(vec![f32::MAX; 1000], 1.0).unwrap();
-        assert!((norm(huge.values()) - 1.0).abs() < 1e-6);
+        assert!((norm(&huge.values) - 1.0).abs() < 1e-6);
         let zero = Clipped::new(vec![0.0; 5], 1.0).unwrap();
         assert_eq!((zero.norm_before(), zero.was_clipped()), (0.0, false));
         let tiny = Clipped::new(vec![f32::from_bits(1); 3], 1.0).unwrap();

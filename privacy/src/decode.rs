@@ -1,7 +1,7 @@
 //! From the sum of noised vectors back to an estimate of the sum of updates.
 //! Must never be applied to a single client's vector: alone, its noise share does not protect it.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::error::PipelineError;
 use crate::mechanism::Mechanism;
@@ -33,17 +33,28 @@ pub fn decode_sum(
         }
     }
     let mut values = vec![0.0_f32; sum.len()];
-    Arch::new().dispatch(|| lift(sum, bits, mechanism.scale(), &mut values));
+    Arch::new().dispatch(Lift { sum, bits, scale: mechanism.scale(), values: &mut values });
     rotate::inverse(&mut values, seed);
     Ok(values)
 }
 
 /// Residues to integers between `-2^(bits-1)` and `2^(bits-1) - 1`, divided by the scale.
-#[inline(always)]
-fn lift(sum: &[u32], bits: u32, scale: f64, values: &mut [f32]) {
-    let shift = 32 - bits;
-    for (residue, value) in sum.iter().zip(values) {
-        let centred = ((residue << shift) as i32) >> shift;
-        *value = (f64::from(centred) / scale) as f32;
+struct Lift<'a> {
+    sum: &'a [u32],
+    bits: u32,
+    scale: f64,
+    values: &'a mut [f32],
+}
+
+impl WithSimd for Lift<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let shift = 32 - self.bits;
+        for (residue, value) in self.sum.iter().zip(self.values) {
+            let centred = ((residue << shift) as i32) >> shift;
+            *value = (f64::from(centred) / self.scale) as f32;
+        }
     }
 }

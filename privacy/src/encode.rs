@@ -1,7 +1,7 @@
 //! From a rotated update to a vector of integers whose norm is bounded exactly.
 //! Must never let a vector pass whose integer norm exceeds the bound: the sensitivity rests on this check alone.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use zeroize::Zeroize;
 
 use crate::clip::norm;
@@ -37,10 +37,10 @@ pub(crate) fn round(
     let arch = Arch::new();
     for _ in 0..MOST_ATTEMPTS {
         let mut squares = 0_u64;
-        for (part, out) in values.chunks(BATCH).zip(rounded.chunks_mut(BATCH)) {
-            let words = &mut uniforms[..part.len()];
-            stream.fill_u32(words);
-            squares += arch.dispatch(|| round_part(part, factor, words, out));
+        for (values, integers) in values.chunks(BATCH).zip(rounded.chunks_mut(BATCH)) {
+            let uniforms = &mut uniforms[..values.len()];
+            stream.fill_u32(uniforms);
+            squares += arch.dispatch(RoundPart { values, factor, uniforms, integers });
         }
         if squares <= mechanism.norm_bound_squared() {
             uniforms.zeroize();
@@ -52,18 +52,30 @@ pub(crate) fn round(
     Err(PipelineError::RoundingNeverFits { attempts: MOST_ATTEMPTS })
 }
 
-/// Rounds one part and returns the sum of the squares of what came out. Coordinates are below 2^22, so 2^10 squares fit.
-#[inline(always)]
-fn round_part(values: &[f32], factor: f64, uniforms: &[u32], out: &mut [i32]) -> u64 {
-    let mut squares = 0_u64;
-    for ((value, uniform), slot) in values.iter().zip(uniforms).zip(out) {
-        let scaled = f64::from(*value) * factor;
-        let floor = scaled.floor();
-        // Exact: the fractional part of a double times 2^32 is a double, and below 2^32.
-        let threshold = ((scaled - floor) * 4_294_967_296.0) as u32;
-        let integer = floor as i32 + i32::from(*uniform < threshold);
-        *slot = integer;
-        squares += u64::from(integer.unsigned_abs()) * u64::from(integer.unsigned_abs());
+/// Rounds one batch and gives the sum of the squares of what came out. The plan keeps coordinates below 2^22, so that 2^10
+/// squares fit.
+struct RoundPart<'a> {
+    values: &'a [f32],
+    factor: f64,
+    uniforms: &'a [u32],
+    integers: &'a mut [i32],
+}
+
+impl WithSimd for RoundPart<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> u64 {
+        let mut squares = 0_u64;
+        for ((value, uniform), slot) in self.values.iter().zip(self.uniforms).zip(self.integers) {
+            let scaled = f64::from(*value) * self.factor;
+            let floor = scaled.floor();
+            // Exact: the fractional part of a double times 2^32 is a double, and below 2^32.
+            let threshold = ((scaled - floor) * 4_294_967_296.0) as u32;
+            let integer = floor as i32 + i32::from(*uniform < threshold);
+            *slot = integer;
+            squares += u64::from(integer.unsigned_abs()) * u64::from(integer.unsigned_abs());
+        }
+        squares
     }
-    squares
 }

@@ -10,7 +10,7 @@ mod hadamard;
 
 use std::fmt;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -22,7 +22,7 @@ use crate::seed::RotationSeed;
 const SIGNS_AT_ONCE: usize = 4096;
 
 /// A clipped update after the public rotation. Made only by [`Clipped::rotate`].
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Rotated {
     pub(crate) values: Vec<f32>,
     pub(crate) clip: f64,
@@ -43,12 +43,6 @@ impl Rotated {
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.values.len()
-    }
-
-    /// The rotated coordinates; still without noise.
-    #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.values
     }
 }
 
@@ -104,19 +98,31 @@ fn apply_signs(block: &mut [f32], seed: &RotationSeed, stage: usize) {
     let mut generator = ChaCha20Rng::from_seed(seed.0);
     generator.set_stream(stage as u64);
     let scale = (1.0 / (block.len() as f64).sqrt()) as f32;
+    let arch = Arch::new();
     let mut bytes = [0_u8; SIGNS_AT_ONCE / 8];
     for part in block.chunks_mut(SIGNS_AT_ONCE) {
         generator.fill_bytes(&mut bytes);
-        Arch::new().dispatch(|| flip(part, &bytes, scale));
+        arch.dispatch(Flip { part, bytes: &bytes, scale });
     }
 }
 
-#[inline(always)]
-fn flip(part: &mut [f32], bytes: &[u8; SIGNS_AT_ONCE / 8], scale: f32) {
-    for (eight, &byte) in part.chunks_mut(8).zip(bytes) {
-        for (bit, value) in eight.iter_mut().enumerate() {
-            let sign = (u32::from(byte) << (31 - bit)) & (1 << 31);
-            *value = f32::from_bits((*value * scale).to_bits() ^ sign);
+/// One batch of [`apply_signs`].
+struct Flip<'a> {
+    part: &'a mut [f32],
+    bytes: &'a [u8; SIGNS_AT_ONCE / 8],
+    scale: f32,
+}
+
+impl WithSimd for Flip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (eight, &byte) in self.part.chunks_mut(8).zip(self.bytes) {
+            for (bit, value) in eight.iter_mut().enumerate() {
+                let sign = (u32::from(byte) << (31 - bit)) & (1 << 31);
+                *value = f32::from_bits((*value * self.scale).to_bits() ^ sign);
+            }
         }
     }
 }

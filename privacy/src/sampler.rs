@@ -9,11 +9,11 @@ mod chain;
 mod fixed;
 mod table;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::keystream::KeyStream;
 use chain::Chain;
-use table::{LANES, Table};
+use table::Table;
 
 /// Total variation distance of one sample from the exact discrete Gaussian: at most 2^-100, for any accepted variance.
 pub const DISTANCE: f64 = 1.0 / (1_u128 << 100) as f64;
@@ -24,7 +24,7 @@ pub const MAX_VARIANCE: f64 = (1_u64 << 44) as f64;
 /// Variances are multiples of 2^-32.
 const VARIANCE_STEP: f64 = 1.0 / (1_u64 << 32) as f64;
 /// Samples drawn in one go, so that the words in flight stay in the nearest cache.
-const BATCH: usize = 16 * LANES;
+const BATCH: usize = 256;
 
 /// A sampler of one discrete Gaussian, built once and used for every coordinate.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,34 +81,13 @@ impl DiscreteGaussian {
         for batch in values.chunks_mut(BATCH) {
             for &weight in &self.weights {
                 source(&mut words);
-                if arch.dispatch(|| self.add_level(batch, &words, weight)) {
+                if arch.dispatch(AddLevel { table: &self.table, batch, words: &words, weight }) {
                     continue;
                 }
                 self.add_level_with_ties(batch, &words, weight, source);
             }
         }
         zeroize::Zeroize::zeroize(&mut words);
-    }
-
-    /// Adds `weight` times the samples of `words`, or nothing and returns false where more bits must decide one of them.
-    #[inline(always)]
-    fn add_level(&self, batch: &mut [i32], words: &[u64; BATCH], weight: i64) -> bool {
-        let mut samples = [0_i32; BATCH];
-        let mut tied = false;
-        for (part, out) in words.as_chunks::<LANES>().0.iter().zip(samples.as_chunks_mut::<LANES>().0) {
-            let (magnitudes, tie) = self.table.magnitudes(part);
-            tied |= tie;
-            for lane in 0..LANES {
-                out[lane] = signed(magnitudes[lane], part[lane], weight);
-            }
-        }
-        if tied {
-            return false;
-        }
-        for (value, sample) in batch.iter_mut().zip(&samples) {
-            *value = value.wrapping_add(*sample);
-        }
-        true
     }
 
     /// The same where the upper 63 bits of a word equal a table entry: this happens to one sample in about 2^56, and the
@@ -129,6 +108,33 @@ impl DiscreteGaussian {
             let sample = signed(self.table.magnitude(word, more[0]), word, weight);
             *value = value.wrapping_add(sample);
         }
+    }
+}
+
+/// Adds `weight` times the samples of `words` to `batch`, or nothing and says false where more bits must decide one of them.
+struct AddLevel<'a> {
+    table: &'a Table,
+    batch: &'a mut [i32],
+    words: &'a [u64; BATCH],
+    weight: i64,
+}
+
+impl WithSimd for AddLevel<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let mut magnitudes = [0_i64; BATCH];
+        for (upper, word) in magnitudes.iter_mut().zip(self.words) {
+            *upper = (word >> 1) as i64;
+        }
+        if self.table.look_up(simd, &mut magnitudes) {
+            return false;
+        }
+        for ((value, &magnitude), &word) in self.batch.iter_mut().zip(&magnitudes).zip(self.words) {
+            *value = value.wrapping_add(signed(magnitude, word, self.weight));
+        }
+        true
     }
 }
 

@@ -37,13 +37,14 @@ impl RdpCurve {
     /// `alpha / (2 z^2)` (Mironov 2017, proposition 7). The discrete Gaussian has the same bound (Canonne, Kamath, Steinke
     /// 2020, theorem 4).
     ///
-    /// # Errors
-    /// [`AccountantError::NoiseMultiplier`] unless it is positive and finite.
-    pub fn gaussian(noise_multiplier: f64) -> Result<Self, AccountantError> {
-        if !(noise_multiplier.is_finite() && noise_multiplier > 0.0) {
-            return Err(AccountantError::NoiseMultiplier(noise_multiplier));
+    /// Without noise, or with a multiplier that is not a positive number, every divergence is infinite.
+    #[must_use]
+    pub fn gaussian(noise_multiplier: f64) -> Self {
+        if noise_multiplier > 0.0 {
+            Self::at_orders(|order| order / (2.0 * noise_multiplier * noise_multiplier))
+        } else {
+            Self::at_orders(|_| f64::INFINITY)
         }
-        Ok(Self::at_orders(|order| order / (2.0 * noise_multiplier * noise_multiplier)))
     }
 
     /// The curve of one released round of `mechanism` with `survivors` updates in the sum, as the coordinator and its

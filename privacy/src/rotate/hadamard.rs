@@ -1,7 +1,7 @@
 //! The Walsh-Hadamard transform in place, cache-aware and vectorised by the compiler.
 //! Must never reorder its additions by machine: every platform gives the same bits.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Length that is finished inside the first-level cache: 16 KiB of `f32`.
 const BLOCK: usize = 4096;
@@ -19,14 +19,39 @@ pub(super) fn transform(values: &mut [f32]) {
 /// Depth first, so that each part is finished while it is in the nearest cache that holds it.
 fn recurse(arch: Arch, values: &mut [f32]) {
     let length = values.len();
-    if length <= BLOCK {
-        arch.dispatch(|| block(values));
+    let part = if length <= BLOCK {
+        arch.dispatch(Step::Block(values));
+        return;
     } else if length == 2 * BLOCK {
-        arch.dispatch(|| pass_of_two(values, length / 2));
-        values.chunks_exact_mut(length / 2).for_each(|half| recurse(arch, half));
+        arch.dispatch(Step::PassOfTwo(values));
+        length / 2
     } else {
-        arch.dispatch(|| pass_of_four(values, length / 4));
-        values.chunks_exact_mut(length / 4).for_each(|quarter| recurse(arch, quarter));
+        arch.dispatch(Step::PassOfFour(values));
+        length / 4
+    };
+    values.chunks_exact_mut(part).for_each(|part| recurse(arch, part));
+}
+
+/// A stretch of work that is compiled once for each kind of vector instructions.
+enum Step<'a> {
+    /// The whole transform of at most [`BLOCK`] coordinates.
+    Block(&'a mut [f32]),
+    /// The outermost level.
+    PassOfTwo(&'a mut [f32]),
+    /// The two outermost levels.
+    PassOfFour(&'a mut [f32]),
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self {
+            Self::Block(values) => block(values),
+            Self::PassOfTwo(values) => pass_of_two(values, values.len() / 2),
+            Self::PassOfFour(values) => pass_of_four(values, values.len() / 4),
+        }
     }
 }
 

@@ -44,6 +44,30 @@ pub(super) fn exp_minus(x: u128) -> u128 {
     sum.wrapping_neg()
 }
 
+/// `exp(-numerator / denominator)` for positive numbers and `denominator < 2^126`, off by at most 2^-119; below 2^-138, zero.
+///
+/// `exp(-n - f) = exp(-1/2)^2n exp(-f/2)^2`. Each factor is at most 1, and so passes on at most the sum of the errors: 2^-121
+/// twice for a square, and for the power of 1/e no more than for its first, since each step shrinks what came before.
+pub(super) fn exp_minus_ratio(numerator: u128, denominator: u128) -> u128 {
+    debug_assert!(numerator > 0 && denominator > 0 && denominator < 1 << 126);
+    let (whole, rest) = (numerator / denominator, numerator % denominator);
+    if whole > 95 {
+        return 0;
+    }
+    let half = exp_minus(1 << 127);
+    let step = multiply(half, half);
+    // None stands for 1, which is no fraction.
+    let mut product = None;
+    if rest > 0 {
+        let root = exp_minus(divide(rest, 2 * denominator, 128).max(1));
+        product = Some(multiply(root, root));
+    }
+    for _ in 0..whole {
+        product = Some(product.map_or(step, |so_far| multiply(so_far, step)));
+    }
+    product.unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +97,17 @@ mod tests {
         let quarter = 265_012_173_823_417_992_016_237_332_255_925_138_361_u128;
         assert!(exp_minus(1 << 127).abs_diff(half) < 1 << 7, "{}", exp_minus(1 << 127));
         assert!(exp_minus(1 << 126).abs_diff(quarter) < 1 << 7, "{}", exp_minus(1 << 126));
+        // exp(-3/2), exp(-7) and exp(-60.125), the same way.
+        let cases = [
+            (3, 2, 75_927_259_026_755_760_213_823_603_619_306_498_527_u128),
+            (7, 1, 310_297_353_591_408_453_462_393_329_342_695_979_u128),
+            (481, 8, 2_629_563_849_497_u128),
+        ];
+        for (numerator, denominator, expected) in cases {
+            let value = exp_minus_ratio(numerator, denominator);
+            assert!(value.abs_diff(expected) < 1 << 9, "exp(-{numerator}/{denominator}): {value}");
+        }
+        assert_eq!(exp_minus_ratio(96, 1), 0);
         // Nearly 1 for a nearly zero exponent.
         assert!(exp_minus(1 << 20).abs_diff(u128::MAX - (1 << 20) + 1) < 1 << 7);
     }

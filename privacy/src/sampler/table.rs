@@ -1,10 +1,14 @@
 //! The cumulative table of one discrete Gaussian of small variance, and the search through its whole length.
 //! Must never branch on, or index by, a drawn word: the search reads every entry for every sample.
 
-use super::fixed::{divide, exp_minus, multiply};
+use pulp::Simd;
 
-/// Samples looked up together: one entry is compared with all of them at once.
-pub(super) const LANES: usize = 16;
+use super::fixed::{divide, exp_minus_ratio};
+
+/// More 64-bit lanes than any vector has.
+const MOST_LANES: usize = 64;
+/// Vectors compared with one entry before the next is loaded.
+const AT_ONCE: usize = 4;
 /// Bits of a table entry: 63 compared always, 64 more only where the first 63 are equal.
 const ENTRY_BITS: u32 = 127;
 /// The table ends where less than 2^-106 of the mass is left, in units of 2^-127.
@@ -23,20 +27,13 @@ impl Table {
     /// The table of the discrete Gaussian `P(x) ~ exp(-x^2 / (2 v))` with variance parameter
     /// `v = variance / (divisor 2^32)`, which must lie between 1/4 and 2304.
     pub(super) fn new(variance: u128, divisor: u128) -> Self {
-        // exp(-1/(2v)) = exp(-x)^4 with x = divisor 2^32 / (8 variance) <= 1/2.
-        let root = exp_minus(divide(divisor << 29, variance, 128));
-        let square = multiply(root, root);
-        let base = multiply(square, square);
-        let base_squared = multiply(base, base);
-        // Weights exp(-x^2/(2v)) for x = 1, 2, ...: the ratio of neighbours is base^(2x+1).
-        let (mut weight, mut ratio) = (base, multiply(base, base_squared));
-        let mut sums = vec![1_u128 << 120];
+        // x^2 / (2v) = x^2 divisor 2^31 / variance. The sums have 120 fraction bits.
+        let weight = |x: u128| exp_minus_ratio(x * x * (divisor << 31), variance) >> SUM_SHIFT;
         let mut sum = 1_u128 << 120;
-        while weight >> SUM_SHIFT > 0 {
-            sum += 2 * (weight >> SUM_SHIFT);
+        let mut sums = vec![sum];
+        for weight in (1..).map(weight).take_while(|weight| *weight > 0) {
+            sum += 2 * weight;
             sums.push(sum);
-            weight = multiply(weight, ratio);
-            ratio = multiply(ratio, base_squared);
         }
         // The last sum is the whole; `sum - 1` keeps the division's arguments in order.
         let entries = sums.iter().map(|&part| divide(part.min(sum - 1), sum, ENTRY_BITS));
@@ -51,21 +48,32 @@ impl Table {
         self.high.len()
     }
 
-    /// Magnitudes of `words` by their upper 63 bits, and whether any of them equals an entry in these bits.
+    /// Replaces each of `words`, 63-bit uniforms, by its magnitude, and says whether any of them equals an entry's upper bits.
+    ///
+    /// The length must be a multiple of [`LANES`].
     #[inline(always)]
-    pub(super) fn magnitudes(&self, words: &[u64; LANES]) -> ([i64; LANES], bool) {
-        let mut upper = [0_i64; LANES];
-        for (value, word) in upper.iter_mut().zip(words) {
-            *value = (word >> 1) as i64;
-        }
-        let (mut counts, mut equal) = ([0_i64; LANES], [0_i64; LANES]);
-        for &entry in &self.high {
-            for lane in 0..LANES {
-                counts[lane] += i64::from(upper[lane] > entry);
-                equal[lane] |= i64::from(upper[lane] == entry);
+    pub(super) fn look_up<S: Simd>(&self, simd: S, words: &mut [i64]) -> bool {
+        let (vectors, rest) = S::as_mut_simd_i64s(words);
+        debug_assert!(rest.is_empty() && vectors.len().is_multiple_of(AT_ONCE));
+        let (zero, one) = (simd.splat_i64s(0), simd.splat_i64s(1));
+        let mut tied = simd.splat_i64s(0);
+        for four in vectors.as_chunks_mut::<AT_ONCE>().0 {
+            let uniforms = *four;
+            let mut counts = [zero; AT_ONCE];
+            for &entry in &self.high {
+                let entry = simd.splat_i64s(entry);
+                for (count, &uniform) in counts.iter_mut().zip(&uniforms) {
+                    let above = simd.greater_than_i64s(uniform, entry);
+                    *count = simd.add_i64s(*count, simd.select_i64s(above, one, zero));
+                    let equal = simd.equal_i64s(uniform, entry);
+                    tied = simd.or_i64s(tied, simd.select_i64s(equal, one, zero));
+                }
             }
+            *four = counts;
         }
-        (counts, equal.iter().fold(0, |any, lane| any | lane) != 0)
+        let mut lanes = [0_i64; MOST_LANES];
+        simd.partial_store_i64s(&mut lanes[..S::I64_LANES.min(MOST_LANES)], tied);
+        lanes != [0; MOST_LANES]
     }
 
     /// Whether the upper 63 bits of `word` equal those of an entry, so that 64 more bits must decide.
