@@ -1,0 +1,3 @@
+//! Evidence that crosses crates, in one binary: each module is one kind of it.
+
+mod layering;
