@@ -13,31 +13,44 @@ fn node(left: &Digest, right: &Digest) -> Digest {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// Root over leaf hashes; the root over none is SHA-256 of the empty string.
-#[must_use]
-pub fn root(leaves: &[Digest]) -> Digest {
-    match leaves {
-        [] => Sha256::digest([]).into(),
-        [only] => *only,
-        _ => {
-            let (left, right) = leaves.split_at(split(leaves.len()));
-            node(&root(left), &root(right))
-        }
-    }
+/// A tree, kept level by level: a node without a sibling moves up unchanged.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    levels: Vec<Vec<Digest>>,
 }
 
-/// Siblings from leaf `index` up to the root, nearest first; empty for an index beyond the last leaf.
-#[must_use]
-pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {
-    if leaves.len() < 2 || index >= leaves.len() {
-        return Vec::new();
+impl Tree {
+    /// Over leaf hashes.
+    #[must_use]
+    pub fn new(leaves: Vec<Digest>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let above = below
+                .chunks(2)
+                .map(|pair| match pair {
+                    [left, right] => node(left, right),
+                    single => single[0],
+                })
+                .collect();
+            levels.push(above);
+        }
+        Self { levels }
     }
-    let at = split(leaves.len());
-    let (left, right) = leaves.split_at(at);
-    let (mut siblings, sibling) =
-        if index < at { (path(left, index), root(right)) } else { (path(right, index - at), root(left)) };
-    siblings.push(sibling);
-    siblings
+
+    /// The root; over no leaves it is SHA-256 of the empty string.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(|| Sha256::digest([]).into())
+    }
+
+    /// Siblings from a leaf up to the root, nearest first; empty for an index beyond the last leaf.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Vec<Digest> {
+        let inside = index < self.levels[0].len();
+        let siblings =
+            self.levels.iter().enumerate().filter_map(|(height, level)| level.get((index >> height) ^ 1));
+        if inside { siblings.copied().collect() } else { Vec::new() }
+    }
 }
 
 /// Root that a leaf and its siblings lead to, in a tree of `size` leaves; none when the path has the wrong length.
@@ -65,15 +78,16 @@ fn split(size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{leaf, path, root, root_from_path};
+    use super::{Tree, leaf, root_from_path};
 
     #[test]
     fn every_path_leads_to_the_root_and_no_other_does() {
         for size in 1..40usize {
             let leaves: Vec<_> = (0..size).map(|i| leaf(&[i as u8])).collect();
-            let top = root(&leaves);
+            let tree = Tree::new(leaves.clone());
+            let top = tree.root();
             for index in 0..size {
-                let siblings = path(&leaves, index);
+                let siblings = tree.path(index);
                 assert_eq!(root_from_path(&leaves[index], index, size, &siblings), Some(top));
                 assert_ne!(root_from_path(&leaf(&[200]), index, size, &siblings), Some(top));
                 let elsewhere = (index + 1) % size;
@@ -95,17 +109,9 @@ mod tests {
             .iter()
             .map(|data| leaf(&hex::decode(data).expect("hexadecimal")))
             .collect();
-        assert_eq!(
-            hex::encode(root(&leaves[..1])),
-            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-        );
-        assert_eq!(
-            hex::encode(root(&leaves[..3])),
-            "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"
-        );
-        assert_eq!(
-            hex::encode(root(&leaves[..7])),
-            "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c"
-        );
+        let root = |count: usize| hex::encode(Tree::new(leaves[..count].to_vec()).root());
+        assert_eq!(root(1), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        assert_eq!(root(3), "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77");
+        assert_eq!(root(7), "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c");
     }
 }

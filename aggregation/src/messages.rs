@@ -8,9 +8,9 @@ mod masked;
 mod share;
 mod unmask;
 
-pub use advert::Advert;
+pub use advert::{Advert, AdvertFault};
 pub use cohort::{CohortEntry, CohortList};
 pub use confirm::{Confirm, SurvivorMaps};
-pub use masked::{MAX_CHUNK_BYTES, MaskedChunk, MaskedHeader, chunks};
-pub use share::{CIPHERTEXT_BYTES, Envelope, ShareCommitments, ShareDelivery, ShareMessage};
+pub use masked::{MAX_CHUNK_BYTES, MaskedChunk, MaskedHeader, MaskedUpload, chunks};
+pub use share::{CIPHERTEXT_BYTES, CommitmentFault, Envelope, ShareCommitments, ShareDelivery, ShareMessage};
 pub use unmask::{ShareKind, ShareValue, UnmaskRequest, UnmaskShare, UnmaskShares};

@@ -145,6 +145,39 @@ impl RoundTerms {
         Ok(())
     }
 
+    /// Checks parameters that the server offers for a closed cohort against this plan, and recomputes degree and
+    /// threshold.
+    ///
+    /// # Errors
+    /// [`ParamsError`] names the first parameter that differs from the plan or breaks the rule.
+    pub fn admit(&self, params: &RoundParams) -> Result<(), ParamsError> {
+        self.validate()?;
+        for (parameter, same) in [
+            ("bits", params.bits == self.bits),
+            ("dimension", params.dimension == self.dimension),
+            ("threat", params.threat == self.threat),
+            ("corrupt_bp", params.corrupt_bp == self.corrupt_bp),
+            ("dropout_bp", params.dropout_bp == self.dropout_bp),
+            ("correctness_bits", params.correctness_bits == self.correctness_bits),
+        ] {
+            if !same {
+                return Err(ParamsError::DiffersFromPlan { parameter });
+            }
+        }
+        self.check_cohort(params.n)?;
+        if params.n_min < self.n_min {
+            return Err(ParamsError::SurvivorsBelowPlan { n_min: params.n_min, floor: self.n_min });
+        }
+        params.validate()
+    }
+
+    fn check_cohort(&self, n: u32) -> Result<(), ParamsError> {
+        if (self.cohort_min..=self.cohort_max).contains(&n) {
+            return Ok(());
+        }
+        Err(ParamsError::CohortOutsideBounds { n, min: self.cohort_min, max: self.cohort_max })
+    }
+
     /// The parameters for a cohort of `n`: the smallest degree, the smallest private threshold (the larger ones of the
     /// range are no more private within the bound, and lose more rounds), and the smallest admissible `n_min`.
     ///
@@ -152,9 +185,7 @@ impl RoundTerms {
     /// [`ParamsError`] when a cohort of this size is outside the plan's bounds or infeasible.
     pub fn params(&self, n: u32) -> Result<RoundParams, ParamsError> {
         self.validate()?;
-        if !(self.cohort_min..=self.cohort_max).contains(&n) {
-            return Err(ParamsError::CohortOutsideBounds { n, min: self.cohort_min, max: self.cohort_max });
-        }
+        self.check_cohort(n)?;
         let mut params = RoundParams {
             n,
             n_min: self.n_min.max(n - fraction_of(n, self.dropout_bp)),
@@ -415,6 +446,20 @@ pub enum ParamsError {
         /// The least admissible.
         floor: u32,
     },
+    /// A value that the plan fixes otherwise.
+    #[error("{parameter} is not what the plan says")]
+    DiffersFromPlan {
+        /// Which parameter.
+        parameter: &'static str,
+    },
+    /// `n_min` below the plan's.
+    #[error("n_min {n_min} is below {floor}, the plan's least")]
+    SurvivorsBelowPlan {
+        /// What was offered.
+        n_min: u32,
+        /// The plan's least.
+        floor: u32,
+    },
     /// Fewer than two honest survivors guaranteed.
     #[error("n_min {n_min} less {corrupt} colluding leaves fewer than 2 honest survivors")]
     TooFewHonest {
@@ -426,10 +471,11 @@ pub enum ParamsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Floors, ParamsError, RoundParams, RoundTerms, TaskName, ThreatModel, fraction_of};
+pub(crate) mod tests_support {
+    use super::{RoundParams, RoundTerms, TaskName, ThreatModel};
 
-    fn terms() -> RoundTerms {
+    /// Terms of a plausible plan.
+    pub(crate) fn terms() -> RoundTerms {
         RoundTerms {
             task: TaskName::new("rust-completion").expect("a plain name"),
             round: 7,
@@ -447,6 +493,17 @@ mod tests {
             n_min: 9,
         }
     }
+
+    /// Its parameters for a cohort of n.
+    pub(crate) fn params(n: u32) -> RoundParams {
+        terms().params(n).expect("feasible")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tests_support::terms;
+    use super::{Floors, ParamsError, RoundParams, RoundTerms, TaskName, ThreatModel, fraction_of};
 
     #[test]
     fn fractions_are_exact_floors() {

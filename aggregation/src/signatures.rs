@@ -15,6 +15,12 @@ pub(crate) struct Claim {
     pub(crate) signature: Signature,
 }
 
+impl Claim {
+    pub(crate) fn new(key: VerifyingKey, payload: Vec<u8>, signature: &Signature) -> Self {
+        Self { key, payload, signature: *signature }
+    }
+}
+
 /// Checks one signature, refusing keys of small order.
 pub(crate) fn verify(key: &VerifyingKey, payload: &[u8], signature: &Signature) -> bool {
     key.verify_strict(payload, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()

@@ -3,7 +3,7 @@
 use crate::Digest;
 use crate::context::Fields;
 use crate::identity::{Certificate, ClientId, Signature};
-use crate::params::TaskName;
+use crate::params::{RoundTerms, TaskName};
 
 /// A client's announcement that it joins a round of a plan, with its keys for that round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,4 +63,60 @@ impl Advert {
             .bytes(&self.certificate.signature.0)
             .digest()
     }
+
+    /// Checks that the advert is for these terms.
+    ///
+    /// # Errors
+    /// [`AdvertFault`] names what differs.
+    pub fn check_terms(&self, terms: &RoundTerms) -> Result<(), AdvertFault> {
+        let client = self.client();
+        if self.task != terms.task || self.round != terms.round {
+            return Err(AdvertFault::ReplayedRound { client, task: self.task.clone(), round: self.round });
+        }
+        if self.plan != terms.plan {
+            return Err(AdvertFault::PlanDiffers { client });
+        }
+        if self.ledger_head != terms.ledger_head {
+            return Err(AdvertFault::LedgerDiffers { client });
+        }
+        if terms.parents.binary_search(&self.parent).is_err() {
+            return Err(AdvertFault::ParentNotAdmitted { client });
+        }
+        Ok(())
+    }
+}
+
+/// An advert made for something else than the round at hand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdvertFault {
+    /// For another task or round.
+    #[error(
+        "client {client} advertised for round {round} of task {task}: an old or foreign advert is replayed"
+    )]
+    ReplayedRound {
+        /// The client.
+        client: ClientId,
+        /// The task in its advert.
+        task: TaskName,
+        /// The round in its advert.
+        round: u64,
+    },
+    /// Under another plan.
+    #[error("client {client} was shown another plan")]
+    PlanDiffers {
+        /// The client.
+        client: ClientId,
+    },
+    /// On another ledger.
+    #[error("client {client} was shown another ledger head")]
+    LedgerDiffers {
+        /// The client.
+        client: ClientId,
+    },
+    /// With an update trained on a model that the plan does not list.
+    #[error("client {client} joins with a model that the plan does not list")]
+    ParentNotAdmitted {
+        /// The client.
+        client: ClientId,
+    },
 }

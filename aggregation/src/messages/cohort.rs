@@ -1,9 +1,10 @@
 //! The cohort: who takes part, and under which parameters. Must never be signed for in part: everyone gets the whole list.
 
+use crate::Digest;
 use crate::context::Fields;
 use crate::identity::ClientId;
+use crate::merkle::{self, Tree};
 use crate::params::RoundParams;
-use crate::{Digest, merkle};
 
 /// One member: 40 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +33,16 @@ impl CohortEntry {
 }
 
 impl CohortList {
+    /// The Merkle tree over the entries; its paths prove membership to whoever knows the root.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        Tree::new(self.entries.iter().map(CohortEntry::leaf).collect())
+    }
+
     /// Merkle root over the entries.
     #[must_use]
     pub fn root(&self) -> Digest {
-        let leaves: Vec<Digest> = self.entries.iter().map(CohortEntry::leaf).collect();
-        merkle::root(&leaves)
+        self.tree().root()
     }
 
     /// Cohort index of a client. The entries must be in order.

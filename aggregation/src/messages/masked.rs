@@ -38,6 +38,21 @@ impl MaskedHeader {
     }
 }
 
+/// What a client sends in Collect: the header, and the packed vector that goes in chunks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MaskedUpload {
+    /// The signed announcement.
+    pub header: MaskedHeader,
+    /// The packed vector, ceil(d b / 8) bytes.
+    pub packed: Vec<u8>,
+}
+
+impl std::fmt::Debug for MaskedUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MaskedUpload {{ header: {:?}, packed: {} bytes }}", self.header, self.packed.len())
+    }
+}
+
 /// A part of a packed masked vector.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MaskedChunk {

@@ -4,7 +4,7 @@
 use crate::Digest;
 use crate::context::{Context, Fields};
 use crate::identity::{ClientId, Signature};
-use crate::merkle;
+use crate::merkle::{self, Tree};
 use crate::shamir::Commitments;
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +53,44 @@ impl ShareCommitments {
             .bytes(self.self_mask.as_bytes().as_flattened())
             .digest()
     }
+
+    /// Checks that both polynomials have t coefficients and that the first shares the advertised mask key.
+    ///
+    /// # Errors
+    /// [`CommitmentFault`] names what is wrong with the commitments of `from`.
+    pub fn check(&self, from: ClientId, threshold: u32, mask_key: &[u8; 32]) -> Result<(), CommitmentFault> {
+        for polynomial in [&self.mask_key, &self.self_mask] {
+            let count = polynomial.threshold();
+            if count != threshold as usize {
+                return Err(CommitmentFault::Count { from, count, threshold });
+            }
+        }
+        if self.mask_key.secret() != mask_key {
+            return Err(CommitmentFault::NotMaskKey { from });
+        }
+        Ok(())
+    }
+}
+
+/// Commitments that do not fit the round or the advert.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitmentFault {
+    /// To a polynomial of another degree.
+    #[error("client {from} committed to {count} coefficients where t is {threshold}")]
+    Count {
+        /// The sender.
+        from: ClientId,
+        /// Commitments to one of its polynomials.
+        count: usize,
+        /// The threshold.
+        threshold: u32,
+    },
+    /// To another secret than that of the advertised mask key.
+    #[error("client {from} shared another mask key than the one that it advertised")]
+    NotMaskKey {
+        /// The sender.
+        from: ClientId,
+    },
 }
 
 /// What a client sends in Share.
@@ -64,38 +102,34 @@ pub struct ShareMessage {
     pub commitments: Arc<ShareCommitments>,
     /// One envelope per neighbour, client ids strictly increasing.
     pub envelopes: Vec<Envelope>,
-    /// The sender's signature over [`share_payload`](Self::payload).
+    /// The sender's signature over [`Self::payload`].
     pub signature: Signature,
 }
 
 impl ShareMessage {
-    /// Merkle root over the envelopes.
-    #[must_use]
-    pub fn envelope_root(&self) -> Digest {
-        merkle::root(&self.leaves())
-    }
-
     /// The bytes that the client signs: ctx, sender, digest of the commitments, root of the envelopes.
     #[must_use]
     pub fn payload(&self, context: &Context) -> Vec<u8> {
-        payload(context, self.client, &self.commitments.digest(), &self.envelope_root())
+        payload(context, self.client, &self.commitments.digest(), &self.envelope_tree().root())
     }
 
-    /// What the neighbour at a place among the envelopes gets of this message.
+    /// The Merkle tree over the envelopes, from which deliveries are cut.
     #[must_use]
-    pub fn delivery(&self, place: usize) -> Option<ShareDelivery> {
+    pub fn envelope_tree(&self) -> Tree {
+        Tree::new(self.envelopes.iter().map(Envelope::leaf).collect())
+    }
+
+    /// What the neighbour at a place among the envelopes gets of this message, given its [`Self::envelope_tree`].
+    #[must_use]
+    pub fn delivery(&self, tree: &Tree, place: usize) -> Option<ShareDelivery> {
         let envelope = self.envelopes.get(place)?;
         Some(ShareDelivery {
             from: self.client,
             commitments: Arc::clone(&self.commitments),
             ciphertext: envelope.ciphertext,
-            path: merkle::path(&self.leaves(), place),
+            path: tree.path(place),
             signature: self.signature,
         })
-    }
-
-    fn leaves(&self) -> Vec<Digest> {
-        self.envelopes.iter().map(Envelope::leaf).collect()
     }
 }
 

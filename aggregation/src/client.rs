@@ -1,0 +1,63 @@
+//! The client's side of a round: `Advertised`, `Shared`, `Masked`, `Confirmed`, `Finished`, each consumed by the step into
+//! the next. Must never answer a step twice in two ways, nor go on after a refusal: the state is gone then, with its secrets.
+//!
+//! To survive a crash a client keeps [`RoundSecrets`] and the messages that it accepted, and stores each before it sends
+//! anything that follows from it. All steps are deterministic, so running them again over the stored messages gives the same
+//! states and the same answers.
+
+mod advertised;
+mod confirmed;
+mod error;
+mod masked;
+mod secrets;
+mod shared;
+
+pub use advertised::Advertised;
+pub use confirmed::{Confirmed, Finished};
+pub use error::ClientError;
+pub use masked::Masked;
+pub use secrets::RoundSecrets;
+pub use shared::Shared;
+
+use crate::Digest;
+use crate::cohort::Cohort;
+use crate::context::Context;
+use crate::identity::{Certificate, ClientId, IdentityKey, PublicKey};
+use crate::params::{Floors, RoundParams, RoundTerms};
+use std::sync::Arc;
+
+/// What a client brings to a round.
+#[derive(Clone, Debug)]
+pub struct ClientSetup {
+    /// Terms of the plan, whose signature the client has checked.
+    pub terms: Arc<RoundTerms>,
+    /// The weakest parameters that this client accepts.
+    pub floors: Floors,
+    /// The organisation's identity root.
+    pub root: PublicKey,
+    /// The client's signing key.
+    pub identity: Arc<IdentityKey>,
+    /// The root's certificate for it.
+    pub certificate: Certificate,
+    /// Digest of the model that the client's update was trained on.
+    pub parent: Digest,
+}
+
+/// What every state after Share knows about its owner.
+#[derive(Debug)]
+struct Member {
+    identity: Arc<IdentityKey>,
+    client: ClientId,
+    index: u32,
+    cohort: Cohort,
+}
+
+impl Member {
+    fn params(&self) -> &RoundParams {
+        &self.cohort.params
+    }
+
+    fn context(&self) -> &Context {
+        &self.cohort.context
+    }
+}

@@ -1,0 +1,120 @@
+//! Confirmed: the client has signed who survived, and hands over one share per neighbour, once. Must never hand over both
+//! shares of one client, nor any before t neighbours have confirmed the same maps.
+
+use super::masked::MaskedPeer;
+use super::{ClientError, Member};
+use crate::identity::Signature;
+use crate::messages::{
+    Confirm, ShareKind, ShareValue, SurvivorMaps, UnmaskRequest, UnmaskShare, UnmaskShares,
+};
+use crate::signatures::{self, Claim};
+use std::fmt;
+
+/// The client has confirmed who survived.
+pub struct Confirmed {
+    pub(super) member: Member,
+    pub(super) peers: Vec<MaskedPeer>,
+    pub(super) maps: SurvivorMaps,
+    pub(super) confirm: Confirm,
+}
+
+/// The client has answered Unmask. It holds no share any more, only the answer that it gave.
+#[derive(Debug)]
+pub struct Finished {
+    member: Member,
+    maps: SurvivorMaps,
+    answer: UnmaskShares,
+}
+
+impl Confirmed {
+    /// Answers a repeated Confirm request: the recorded signature for the same maps.
+    ///
+    /// # Errors
+    /// [`ClientError::TwoSurvivorMaps`] for other maps.
+    pub fn repeat(&self, maps: &SurvivorMaps) -> Result<Confirm, ClientError> {
+        if *maps == self.maps { Ok(self.confirm.clone()) } else { Err(ClientError::TwoSurvivorMaps) }
+    }
+
+    /// Checks that at least t neighbours confirmed the same maps, and hands over exactly one share of each neighbour that
+    /// shared: of its self-mask seed if it survived, of its mask key if it dropped out. Neighbours whose shares were bad are
+    /// left out. To be called after the request was stored.
+    ///
+    /// # Errors
+    /// [`ClientError`] names the lie. The client has then left the round, and the shares are gone.
+    pub fn unmask(self, request: &UnmaskRequest) -> Result<(Finished, UnmaskShares), ClientError> {
+        self.check_request(request)?;
+        let shares = self
+            .peers
+            .iter()
+            .filter_map(|peer| {
+                let holding = peer.holding.as_ref()?;
+                let (kind, share) = if self.maps.survived.contains(peer.index) {
+                    (ShareKind::SelfMask, &holding.self_mask)
+                } else {
+                    (ShareKind::MaskKey, &holding.mask_key)
+                };
+                Some(UnmaskShare { of: peer.client, kind, share: ShareValue(*share.to_bytes()) })
+            })
+            .collect();
+        let mut answer = UnmaskShares { client: self.member.client, shares, signature: Signature([0; 64]) };
+        answer.signature = self.member.identity.sign(&answer.payload(self.member.context()));
+        let finished = Finished { member: self.member, maps: self.maps, answer: answer.clone() };
+        Ok((finished, answer))
+    }
+
+    fn check_request(&self, request: &UnmaskRequest) -> Result<(), ClientError> {
+        if request.maps != self.maps {
+            return Err(ClientError::TwoSurvivorMaps);
+        }
+        let threshold = self.member.params().threshold;
+        let payload = self.maps.payload(self.member.context());
+        let mut claims = Vec::with_capacity(request.confirmations.len());
+        let mut candidates = self.peers.iter().filter(|peer| self.maps.survived.contains(peer.index));
+        for confirm in &request.confirmations {
+            let from = confirm.client;
+            let peer = candidates
+                .by_ref()
+                .find(|peer| peer.client >= from)
+                .filter(|peer| peer.client == from)
+                .ok_or(ClientError::ForeignConfirmation { from })?;
+            claims.push(Claim::new(peer.verifying, payload.clone(), &confirm.signature));
+        }
+        if claims.len() < threshold as usize {
+            return Err(ClientError::TooFewConfirmations { confirmed: claims.len(), threshold });
+        }
+        signatures::verify_all(&claims)
+            .map_err(|claim| ClientError::ConfirmationMismatch { from: request.confirmations[claim].client })
+    }
+}
+
+impl Finished {
+    /// Answers a repeated Unmask request: the recorded shares for the same maps.
+    ///
+    /// # Errors
+    /// [`ClientError::BothSharesRequested`] when the maps would have the other share of a neighbour, and
+    /// [`ClientError::TwoSurvivorMaps`] when they differ otherwise.
+    pub fn repeat(&self, request: &UnmaskRequest) -> Result<UnmaskShares, ClientError> {
+        if request.maps == self.maps {
+            return Ok(self.answer.clone());
+        }
+        let wanted = |client| {
+            let index = self.member.cohort.index_of(client)?;
+            if !request.maps.shared.contains(index) {
+                return None;
+            }
+            let survived = request.maps.survived.contains(index);
+            Some(if survived { ShareKind::SelfMask } else { ShareKind::MaskKey })
+        };
+        let other = |share: &&UnmaskShare| wanted(share.of).is_some_and(|kind| kind != share.kind);
+        match self.answer.shares.iter().find(other) {
+            Some(share) => Err(ClientError::BothSharesRequested { client: share.of }),
+            None => Err(ClientError::TwoSurvivorMaps),
+        }
+    }
+}
+
+impl fmt::Debug for Confirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Confirmed {{ client: {}, maps: {:?}, .. }}", self.member.client, self.maps)
+    }
+}

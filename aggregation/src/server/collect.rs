@@ -1,0 +1,229 @@
+//! Collect: deliveries go out, announcements of masked vectors come in. Must never count a client as a survivor before its
+//! whole vector has been checked against its signed digest.
+
+use super::disputes;
+use super::{Abort, AbortReason, Confirm, Receipt, Roster, ServerError, Summation, Upload};
+use crate::Step;
+use crate::bitmap::Bitmap;
+use crate::identity::ClientId;
+use crate::merkle::Tree;
+use crate::messages::{MaskedHeader, ShareCommitments, ShareDelivery, ShareMessage, SurvivorMaps};
+use crate::ring_vector::check_packed;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Masked vectors are collected. The caller stores them; this keeps only their signed announcements.
+#[derive(Clone, Debug)]
+pub struct Collect {
+    roster: Roster,
+    shared: Bitmap,
+    messages: BTreeMap<u32, (Arc<ShareMessage>, Tree)>,
+    headers: BTreeMap<u32, MaskedHeader>,
+}
+
+/// What is known about the round once the survivors are fixed.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) roster: Roster,
+    pub(super) maps: SurvivorMaps,
+    pub(super) commitments: BTreeMap<u32, Arc<ShareCommitments>>,
+    /// Neighbours whose shares each survivor refused, by cohort index.
+    refused: BTreeMap<u32, Vec<u32>>,
+    /// What the members excluded in Collect did.
+    pub(super) faults: Vec<ServerError>,
+}
+
+impl Standing {
+    /// Whether a survivor masked with a neighbour that shared, and holds its shares.
+    pub(super) fn holds(&self, holder: u32, of: u32) -> bool {
+        !self.refused.get(&holder).is_some_and(|refused| refused.binary_search(&of).is_ok())
+    }
+
+    /// Neighbours of a client among `candidates` that hold its shares.
+    pub(super) fn holders(&self, of: u32, candidates: &Bitmap) -> Vec<u32> {
+        let mut neighbours = self.roster.cohort.neighbours(of);
+        neighbours.retain(|&holder| candidates.contains(holder) && self.holds(holder, of));
+        neighbours
+    }
+
+    /// Checks that at least t candidates hold the shares of every client that shared.
+    pub(super) fn check_holders(&self, step: Step, candidates: &Bitmap) -> Result<(), Abort> {
+        let threshold = self.roster.cohort.params.threshold;
+        for of in self.maps.shared.indices() {
+            let holders = self.holders(of, candidates).len() as u32;
+            if holders < threshold {
+                let client = self.roster.cohort.client(of);
+                let reason = AbortReason::Neighbourhood { client, holders, threshold };
+                return Err(Abort { step, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collect {
+    pub(super) fn new(roster: Roster, shared: Bitmap, messages: BTreeMap<u32, Arc<ShareMessage>>) -> Self {
+        let messages = messages
+            .into_iter()
+            .map(|(index, message)| {
+                let tree = message.envelope_tree();
+                (index, (message, tree))
+            })
+            .collect();
+        Self { roster, shared, messages, headers: BTreeMap::new() }
+    }
+
+    /// What goes to a member that shared: its envelope from, and the commitments of, each neighbour that shared.
+    ///
+    /// # Errors
+    /// [`ServerError`] for a client that did not share or was excluded.
+    pub fn deliveries(&self, client: ClientId) -> Result<Vec<ShareDelivery>, ServerError> {
+        let index = self.participant(client)?;
+        let cohort = &self.roster.cohort;
+        let delivery = |sender: u32| {
+            let (message, tree) = self.messages.get(&sender)?;
+            let place = cohort.neighbours(sender).binary_search(&index).ok()?;
+            message.delivery(tree, place)
+        };
+        Ok(cohort.neighbours(index).into_iter().filter_map(delivery).collect())
+    }
+
+    /// Members whose vectors have arrived.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.headers.len() as u32
+    }
+
+    /// Checks an announcement, and opens the upload that it announces.
+    ///
+    /// # Errors
+    /// [`ServerError`] says why it is refused; its sender is excluded when it signed it.
+    pub fn begin(&mut self, header: &MaskedHeader) -> Result<Upload, ServerError> {
+        self.check_header(header)?;
+        Ok(Upload::new(header.clone()))
+    }
+
+    /// Takes a member's announcement together with its whole packed vector, which is checked and not kept.
+    ///
+    /// # Errors
+    /// [`ServerError`] says why the vector is refused; its sender is excluded when it signed what is wrong.
+    pub fn accept(&mut self, header: &MaskedHeader, packed: &[u8]) -> Result<Receipt, ServerError> {
+        let client = header.client;
+        let index = self.check_header(header)?;
+        if self.headers.contains_key(&index) {
+            return Ok(Receipt::Repeated);
+        }
+        if Digest::of(packed) != header.digest {
+            return Err(ServerError::VectorDigest { client });
+        }
+        let params = &self.roster.cohort.params;
+        if let Err(error) = check_packed(params.bits, params.dimension as usize, packed) {
+            return Err(self.roster.exclude(index, ServerError::Vector { client, error }));
+        }
+        self.headers.insert(index, header.clone());
+        Ok(Receipt::Accepted)
+    }
+
+    fn participant(&self, client: ClientId) -> Result<u32, ServerError> {
+        let index = self.roster.sender(client, Step::Collect)?;
+        if self.shared.contains(index) {
+            return Ok(index);
+        }
+        Err(ServerError::NotTakingPart { client, step: Step::Collect })
+    }
+
+    /// Checks everything about an announcement but the bytes that it announces.
+    fn check_header(&mut self, header: &MaskedHeader) -> Result<u32, ServerError> {
+        let client = header.client;
+        let index = self.participant(client)?;
+        if self.headers.get(&index).is_some_and(|first| first == header) {
+            return Ok(index);
+        }
+        let payload = header.payload(&self.roster.cohort.context);
+        self.roster.check_signature(index, Step::Collect, &payload, &header.signature)?;
+        if self.headers.contains_key(&index) {
+            return Err(ServerError::TwoMessages { client, step: Step::Collect });
+        }
+        let expected = self.roster.cohort.params.packed_bytes() as u64;
+        if header.length != expected {
+            let error = ServerError::VectorLength { client, length: header.length, expected };
+            return Err(self.roster.exclude(index, error));
+        }
+        let Some(refused) = self.refused_indices(index, &header.refused) else {
+            return Err(self.roster.exclude(index, ServerError::RefusedStrangers { client }));
+        };
+        let neighbours = self.roster.cohort.neighbours(index);
+        let delivered = neighbours.iter().filter(|&&neighbour| self.shared.contains(neighbour)).count();
+        let verified = (delivered - refused.len()) as u32;
+        let threshold = self.roster.cohort.params.threshold;
+        if verified < threshold {
+            let error = ServerError::TooFewShares { client, verified, threshold };
+            return Err(self.roster.exclude(index, error));
+        }
+        Ok(index)
+    }
+
+    /// Cohort indices of the refused neighbours; none when they are out of order or did not send the client a share.
+    fn refused_indices(&self, index: u32, refused: &[ClientId]) -> Option<Vec<u32>> {
+        let neighbours = self.roster.cohort.neighbours(index);
+        let indices: Option<Vec<u32>> = refused
+            .iter()
+            .map(|&client| {
+                let other = self.roster.cohort.index_of(client)?;
+                (self.shared.contains(other) && neighbours.binary_search(&other).is_ok()).then_some(other)
+            })
+            .collect();
+        indices.filter(|indices| indices.windows(2).all(|pair| pair[0] < pair[1]))
+    }
+
+    /// Closes the step: fixes the survivors, and opens the summation of their vectors. Where one survivor refused another's
+    /// shares, their vectors do not fit together, so as few as possible of those are excluded.
+    ///
+    /// # Errors
+    /// [`Abort`] when fewer than `n_min` survive, or fewer than t neighbours could unmask a client.
+    pub fn close(mut self) -> Result<(Confirm, Summation), Abort> {
+        let params = self.roster.cohort.params;
+        let refused: BTreeMap<u32, Vec<u32>> = self
+            .headers
+            .iter()
+            .filter_map(|(&index, header)| Some((index, self.refused_indices(index, &header.refused)?)))
+            .collect();
+        let disputes: Vec<(u32, u32)> = refused
+            .iter()
+            .flat_map(|(&by, of)| of.iter().map(move |&of| (by, of)))
+            .filter(|(_, of)| self.headers.contains_key(of))
+            .collect();
+        let mut faults = Vec::new();
+        for verdict in disputes::settle(&disputes) {
+            let client = self.roster.cohort.client(verdict.member);
+            self.headers.remove(&verdict.member);
+            faults.push(self.roster.exclude(verdict.member, verdict.error(client)));
+        }
+
+        let survived = Bitmap::from_indices(params.n, self.headers.keys().copied());
+        if survived.count() < params.n_min {
+            let reason = AbortReason::TooFewSurvivors { survivors: survived.count(), n_min: params.n_min };
+            return Err(Abort { step: Step::Collect, reason });
+        }
+        let commitments = self
+            .messages
+            .into_iter()
+            .map(|(index, (message, _))| (index, Arc::clone(&message.commitments)))
+            .collect();
+        let maps = SurvivorMaps { shared: self.shared, survived };
+        let standing = Standing { roster: self.roster, maps, commitments, refused, faults };
+        standing.check_holders(Step::Collect, &standing.maps.survived)?;
+        let summation = Summation::new(&standing, self.headers.values());
+        Ok((Confirm::new(standing), summation))
+    }
+}
+
+/// SHA-256 of a packed vector.
+pub(super) struct Digest;
+
+impl Digest {
+    pub(super) fn of(packed: &[u8]) -> crate::Digest {
+        Sha256::digest(packed).into()
+    }
+}

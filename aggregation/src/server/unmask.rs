@@ -1,0 +1,236 @@
+//! Unmask: shares come in, masks go out, the sum remains. Must never use both kinds of share of one client, nor release a sum
+//! when a secret could not be recovered.
+
+use super::collect::Standing;
+use super::recover::{Recovered, recover};
+use super::{Abort, AbortReason, MaskedSum, Receipt, ServerError};
+use crate::Step;
+use crate::bitmap::Bitmap;
+use crate::context::Context;
+use crate::identity::ClientId;
+use crate::keys::{SecretScalar, pair_mask_key, self_mask_key};
+use crate::mask::{self, Mask, Sign};
+use crate::messages::{Confirm as Confirmation, ShareKind, UnmaskRequest, UnmaskShares};
+use crate::params::RoundParams;
+use crate::ring_vector::RingVector;
+use crate::shamir::Commitments;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use std::collections::BTreeMap;
+
+/// Shares are handed over.
+#[derive(Clone, Debug)]
+pub struct Unmask {
+    standing: Standing,
+    confirmations: BTreeMap<u32, Confirmation>,
+    answering: Bitmap,
+    answers: BTreeMap<u32, UnmaskShares>,
+    /// By owner: holder and share, in the order of holders.
+    shares: BTreeMap<u32, BTreeMap<u32, SecretScalar>>,
+}
+
+/// The sum of the survivors' vectors.
+#[derive(Clone, Debug)]
+pub struct Sum {
+    /// The sum mod 2^b.
+    pub vector: RingVector,
+    /// Parameters of the round.
+    pub params: RoundParams,
+    /// Context of the round.
+    pub context: Context,
+    /// Whose vectors are in the sum, in the order of their ids.
+    pub survivors: Vec<ClientId>,
+    /// The same as cohort indices.
+    pub survived: Bitmap,
+    /// What members did that were excluded, or whose shares were done without.
+    pub faults: Vec<ServerError>,
+}
+
+impl Unmask {
+    pub(super) fn new(
+        standing: Standing,
+        confirmations: BTreeMap<u32, Confirmation>,
+        answering: Bitmap,
+    ) -> Self {
+        Self { standing, confirmations, answering, answers: BTreeMap::new(), shares: BTreeMap::new() }
+    }
+
+    /// The clients to ask, in the order of their ids.
+    pub fn answering(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.answering.indices().map(|index| self.standing.roster.cohort.client(index))
+    }
+
+    /// What to ask a client: the maps, and the confirmations of t of its neighbours.
+    ///
+    /// # Errors
+    /// [`ServerError`] for a client that is not to be asked.
+    pub fn request_for(&self, client: ClientId) -> Result<UnmaskRequest, ServerError> {
+        let index = self.participant(client)?;
+        let cohort = &self.standing.roster.cohort;
+        let confirmations = cohort
+            .neighbours(index)
+            .iter()
+            .filter_map(|neighbour| self.confirmations.get(neighbour).cloned())
+            .take(cohort.params.threshold as usize)
+            .collect();
+        Ok(UnmaskRequest { maps: self.standing.maps.clone(), confirmations })
+    }
+
+    /// Takes a client's shares.
+    ///
+    /// # Errors
+    /// [`ServerError`] says why they are refused; their sender is excluded when it signed them.
+    pub fn accept(&mut self, message: &UnmaskShares) -> Result<Receipt, ServerError> {
+        let client = message.client;
+        let index = self.participant(client)?;
+        if self.answers.get(&index).is_some_and(|first| first == message) {
+            return Ok(Receipt::Repeated);
+        }
+        let payload = message.payload(&self.standing.roster.cohort.context);
+        self.standing.roster.check_signature(index, Step::Unmask, &payload, &message.signature)?;
+        if self.answers.contains_key(&index) {
+            return Err(ServerError::TwoMessages { client, step: Step::Unmask });
+        }
+        let due = self.due(index);
+        if !message
+            .shares
+            .iter()
+            .map(|share| (share.of, share.kind))
+            .eq(due.iter().map(|&(_, of, kind)| (of, kind)))
+        {
+            return Err(self.standing.roster.exclude(index, ServerError::ShareList { client }));
+        }
+        let mut opened = Vec::with_capacity(due.len());
+        for (&(owner, of, kind), share) in due.iter().zip(&message.shares) {
+            let Some(scalar) = SecretScalar::from_canonical(&share.share.0) else {
+                let error = ServerError::NotAScalar { client, of, kind };
+                return Err(self.standing.roster.exclude(index, error));
+            };
+            opened.push((owner, scalar));
+        }
+        for (owner, scalar) in opened {
+            self.shares.entry(owner).or_default().insert(index, scalar);
+        }
+        self.answers.insert(index, message.clone());
+        Ok(Receipt::Accepted)
+    }
+
+    /// Whether t shares of every client have come in, so that the step can be closed unless one of them is bad.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let threshold = self.standing.roster.cohort.params.threshold as usize;
+        let enough = |owner: u32| self.shares.get(&owner).is_some_and(|shares| shares.len() >= threshold);
+        self.standing.maps.shared.indices().all(enough)
+    }
+
+    fn participant(&self, client: ClientId) -> Result<u32, ServerError> {
+        let index = self.standing.roster.sender(client, Step::Unmask)?;
+        if self.answering.contains(index) {
+            return Ok(index);
+        }
+        Err(ServerError::NotTakingPart { client, step: Step::Unmask })
+    }
+
+    /// The shares due from a client: owner's cohort index, owner, and kind, in the order of owners.
+    fn due(&self, index: u32) -> Vec<(u32, ClientId, ShareKind)> {
+        let Standing { roster, maps, .. } = &self.standing;
+        roster
+            .cohort
+            .neighbours(index)
+            .into_iter()
+            .filter(|&owner| maps.shared.contains(owner) && self.standing.holds(index, owner))
+            .map(|owner| (owner, roster.cohort.client(owner), self.kind(owner)))
+            .collect()
+    }
+
+    fn kind(&self, owner: u32) -> ShareKind {
+        if self.standing.maps.survived.contains(owner) { ShareKind::SelfMask } else { ShareKind::MaskKey }
+    }
+
+    /// Recovers one secret of every client that shared, removes the masks, and releases the sum. Spread over the threads of
+    /// rayon's pool; the result does not depend on them.
+    ///
+    /// # Errors
+    /// [`Abort`] when a secret cannot be recovered, or the masked sum is not over these survivors.
+    pub fn close(self, masked: MaskedSum) -> Result<Sum, Abort> {
+        let abort = |reason| Abort { step: Step::Unmask, reason };
+        let cohort = &self.standing.roster.cohort;
+        if masked.context != cohort.context || masked.maps != self.standing.maps {
+            return Err(abort(AbortReason::ForeignSum));
+        }
+        let owners: Vec<u32> = self.standing.maps.shared.indices().collect();
+        let unmasked: Vec<Result<(Vec<Mask>, Vec<ServerError>), AbortReason>> =
+            owners.par_iter().map(|&owner| self.masks_of(owner)).collect();
+        let mut masks = Vec::new();
+        let mut faults = self.standing.faults.clone();
+        for unmasked in unmasked {
+            let (more, liars) = unmasked.map_err(abort)?;
+            masks.extend(more);
+            faults.extend(liars);
+        }
+        let mut vector = masked.vector;
+        mask::apply_in_parallel(&mut vector, &masks);
+        let survived = masked.maps.survived;
+        Ok(Sum {
+            vector,
+            params: cohort.params,
+            context: cohort.context,
+            survivors: survived.indices().map(|index| cohort.client(index)).collect(),
+            survived,
+            faults,
+        })
+    }
+
+    /// What must be applied to the sum on account of one client, and who lied about its shares.
+    fn masks_of(&self, owner: u32) -> Result<(Vec<Mask>, Vec<ServerError>), AbortReason> {
+        let cohort = &self.standing.roster.cohort;
+        let (of, kind) = (cohort.client(owner), self.kind(owner));
+        let (recovered, threshold) = self.recover(owner, kind);
+        let liars: Vec<ClientId> = recovered.liars.iter().map(|&holder| cohort.client(holder)).collect();
+        let Some(secret) = recovered.secret else {
+            return Err(AbortReason::Unrecoverable { client: of, good: recovered.good, threshold, liars });
+        };
+        let faults =
+            liars.into_iter().map(|client| ServerError::BadUnmaskShare { client, of, kind }).collect();
+        let masks = match kind {
+            ShareKind::SelfMask => {
+                vec![Mask { key: self_mask_key(&cohort.context, &secret), sign: Sign::Subtract }]
+            }
+            ShareKind::MaskKey => self
+                .standing
+                .holders(owner, &self.standing.maps.survived)
+                .into_iter()
+                .map(|survivor| {
+                    let other = cohort.client(survivor);
+                    let other_key = &self.standing.roster.mask_keys[survivor as usize];
+                    Mask {
+                        key: pair_mask_key(&cohort.context, &secret, of, other, other_key),
+                        sign: Sign::between(&other, &of).opposite(),
+                    }
+                })
+                .collect(),
+        };
+        Ok((masks, faults))
+    }
+
+    fn recover(&self, owner: u32, kind: ShareKind) -> (Recovered, u32) {
+        let threshold = self.standing.roster.cohort.params.threshold;
+        let shares: Vec<(u32, &SecretScalar)> =
+            self.shares.get(&owner).into_iter().flatten().map(|(&holder, share)| (holder, share)).collect();
+        let recovered = match self.standing.commitments.get(&owner) {
+            Some(commitments) => recover(self.polynomial(commitments, kind), &shares),
+            None => Recovered { secret: None, good: 0, liars: Vec::new() },
+        };
+        (recovered, threshold)
+    }
+
+    fn polynomial<'a>(
+        &self,
+        commitments: &'a crate::messages::ShareCommitments,
+        kind: ShareKind,
+    ) -> &'a Commitments {
+        match kind {
+            ShareKind::SelfMask => &commitments.self_mask,
+            ShareKind::MaskKey => &commitments.mask_key,
+        }
+    }
+}
