@@ -1,1 +1,17 @@
 //! Wire messages of Tacit and their conversion to domain types; the only code that knows protobuf.
+//!
+//! Domain types come out and go in: [`Wire`] turns a message into bytes and back, and no generated type is public. The
+//! signed [`plan`] of a round lives here as well, because coordinator and client must read it alike, and know nothing of
+//! each other. This crate must never decide anything about a round.
+
+mod canonical;
+pub mod messages;
+pub mod plan;
+mod wire;
+
+pub use messages::{ClientMessage, ServerMessage};
+pub use plan::{
+    AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PlanError, PrivacyTerms,
+    RoundPlan, SignedPlan,
+};
+pub use wire::{DecodeError, Wire};

@@ -1,0 +1,148 @@
+//! What taking part in a planned round costs. Must never promise less than the worst that the round may turn out to be.
+
+use super::{PlanError, RoundPlan};
+use tacit_aggregation::params::{RoundParams, fraction_of};
+use tacit_privacy::{
+    AccountantError, BasisPoints, Infeasible, Mechanism, MechanismRequest, RdpCurve, epsilon_spent,
+};
+
+impl RoundPlan {
+    /// The mechanism of a closed cohort: the plan's encoding with the cohort's own size and minimum. Local noise follows
+    /// from these, so client and coordinator compute it alike.
+    ///
+    /// # Errors
+    /// [`PlanError::Mechanism`] when the plan's encoding does not serve a cohort of this size.
+    pub fn mechanism(&self, params: &RoundParams) -> Result<Mechanism, PlanError> {
+        let request = self.mechanism_request(params.n, params.n_min)?;
+        Ok(Mechanism::with_encoding(&request, u32::from(self.privacy.bits), self.privacy.scale)?)
+    }
+
+    /// What the plan asks of the mechanism of a cohort of `clients`.
+    ///
+    /// # Errors
+    /// [`PlanError::Value`] for a fraction above one.
+    pub fn mechanism_request(&self, clients: u32, n_min: u32) -> Result<MechanismRequest, PlanError> {
+        let fraction = |field, value| {
+            BasisPoints::new(value).map_err(|_| PlanError::Value {
+                round: self.round,
+                field,
+                value: value.to_string(),
+                expected: "at most 10,000",
+            })
+        };
+        Ok(MechanismRequest {
+            clients,
+            n_min,
+            corrupt: fraction("cohort.corrupt_bp", self.cohort.corrupt_bp)?,
+            dropout: fraction("cohort.dropout_bp", self.cohort.dropout_bp)?,
+            dimension: self.privacy.dimension as usize,
+            clip: self.privacy.clip,
+            noise_multiplier: self.privacy.noise_multiplier,
+            adjacency: self.privacy.adjacency,
+        })
+    }
+
+    /// Checks that taking part in a round of this mechanism costs no more than the plan promises, and returns the most that
+    /// it can cost.
+    ///
+    /// # Errors
+    /// [`PlanError::CostAbovePlan`], or [`PlanError::Cost`] when no cost can be stated.
+    pub fn admitted_cost(&self, mechanism: &Mechanism) -> Result<RdpCurve, PlanError> {
+        let worst = worst_cost(mechanism)?;
+        let delta = self.privacy.delta;
+        let cost = epsilon_spent(&worst, delta, 1)?;
+        // Another machine's logarithm may differ in its last bits.
+        if cost <= self.privacy.epsilon * (1.0 + 1e-9) {
+            return Ok(worst);
+        }
+        let (round, clients) = (self.round, mechanism.clients());
+        Err(PlanError::CostAbovePlan { round, clients, cost, delta, promised: self.privacy.epsilon })
+    }
+
+    /// The least [`super::PrivacyTerms::epsilon`] that covers a cohort of any admissible size.
+    ///
+    /// # Errors
+    /// [`PlanError`] when no admissible size is feasible, or no cost can be stated.
+    pub fn least_promise(&self) -> Result<f64, PlanError> {
+        // At n_min survivors every cohort has the same ratio of noise to sensitivity. What differs is how far the sum of m
+        // shares is from one discrete Gaussian, which grows with m: the cohorts of the largest m cost the most.
+        let honest = |&n: &u32| {
+            let n_min = self.cohort.n_min.max(n - fraction_of(n, self.cohort.dropout_bp));
+            (n_min.saturating_sub(fraction_of(n, self.cohort.corrupt_bp)), n)
+        };
+        let mut sizes: Vec<u32> = (self.cohort.min..=self.cohort.max).collect();
+        sizes.sort_by_key(|n| std::cmp::Reverse(honest(n)));
+        let mut refused = None;
+        for n in sizes {
+            match self.terms().params(n).map_err(PlanError::from).and_then(|params| self.mechanism(&params)) {
+                Ok(mechanism) => return Ok(epsilon_spent(&worst_cost(&mechanism)?, self.privacy.delta, 1)?),
+                Err(reason) => refused = refused.or(Some(reason)),
+            }
+        }
+        Err(refused.unwrap_or(PlanError::Mechanism(Infeasible::Clients { clients: self.cohort.max })))
+    }
+}
+
+/// The cost at the number of survivors at which it is largest. More survivors bring more noise; but where one share of noise
+/// is small, also a sum that is less like a discrete Gaussian. If no number of survivors is the worst at every order, the
+/// costs that none exceeds are added up, which is more than any. (Their distances from the exact law differ by less than
+/// 2^-50, far below what a delta resolves, and are not compared.)
+fn worst_cost(mechanism: &Mechanism) -> Result<RdpCurve, AccountantError> {
+    let mut worst: Vec<RdpCurve> = Vec::new();
+    for survivors in mechanism.n_min()..=mechanism.clients() {
+        let curve = RdpCurve::distributed_discrete_gaussian(mechanism, survivors)?;
+        if !worst.iter().any(|known| covers(known, &curve)) {
+            worst.retain(|known| !covers(&curve, known));
+            worst.push(curve);
+        }
+    }
+    let mut sum = RdpCurve::zero();
+    worst.iter().for_each(|curve| sum.compose(curve));
+    Ok(sum)
+}
+
+/// Whether one curve is at no order below another.
+fn covers(most: &RdpCurve, least: &RdpCurve) -> bool {
+    most.points().zip(least.points()).all(|((_, most), (_, least))| most >= least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worst_cost;
+    use crate::plan::PlanError;
+    use crate::plan::tests_support::plan;
+    use tacit_privacy::{RdpCurve, epsilon_spent};
+
+    #[test]
+    fn the_promise_covers_every_cohort_and_every_number_of_survivors() {
+        let mut plan = plan();
+        plan.privacy.epsilon = plan.least_promise().expect("feasible");
+        let mut sizes = 0;
+        for n in plan.cohort.min..=plan.cohort.max {
+            let Ok(params) = plan.terms().params(n) else { continue };
+            let mechanism = plan.mechanism(&params).expect("feasible");
+            let worst = plan.admitted_cost(&mechanism).expect("covered by the promise");
+            for survivors in params.n_min..=n {
+                let curve = RdpCurve::distributed_discrete_gaussian(&mechanism, survivors).expect("released");
+                for ((_, most), (_, cost)) in worst.points().zip(curve.points()) {
+                    assert!(cost <= most);
+                }
+            }
+            sizes += 1;
+        }
+        assert!(sizes >= 15, "only {sizes} sizes are feasible");
+    }
+
+    #[test]
+    fn a_promise_that_is_too_low_is_refused() {
+        let mut plan = plan();
+        let params = plan.terms().params(plan.cohort.max).expect("feasible");
+        let mechanism = plan.mechanism(&params).expect("feasible");
+        let cost =
+            epsilon_spent(&worst_cost(&mechanism).expect("stated"), plan.privacy.delta, 1).expect("stated");
+        plan.privacy.epsilon = 0.999 * cost;
+        assert!(matches!(plan.admitted_cost(&mechanism), Err(PlanError::CostAbovePlan { clients: 40, .. })));
+        plan.privacy.epsilon = cost;
+        plan.admitted_cost(&mechanism).expect("exactly the promise");
+    }
+}

@@ -1,0 +1,138 @@
+//! A plan under the coordinator's signature. Must never give the plan out before the signature was checked.
+
+use super::{PlanError, RoundPlan};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use rand_core::CryptoRng;
+use std::fmt;
+use tacit_aggregation::Digest;
+use tacit_aggregation::identity::{PublicKey, Signature};
+use zeroize::Zeroizing;
+
+/// The coordinator's signing key.
+pub struct CoordinatorKey(SigningKey);
+
+impl CoordinatorKey {
+    /// Draws a key.
+    pub fn generate<R: CryptoRng>(rng: &mut R) -> Self {
+        Self(SigningKey::generate(rng))
+    }
+
+    /// Restores a key from its 32 secret bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(bytes))
+    }
+
+    /// The 32 secret bytes, for storage.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a plan, after a check of its values.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the plan names another coordinator or has a value that no plan can have.
+    pub fn sign(&self, plan: RoundPlan) -> Result<SignedPlan, PlanError> {
+        let (round, named, trusted) = (plan.round, plan.coordinator, self.public_key());
+        if named != trusted {
+            return Err(PlanError::Coordinator { round, named, trusted });
+        }
+        plan.validate()?;
+        let signature = Signature(self.0.sign(&plan.canonical_bytes()).to_bytes());
+        Ok(SignedPlan { plan, signature })
+    }
+}
+
+impl fmt::Debug for CoordinatorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoordinatorKey({}, secret redacted)", self.public_key())
+    }
+}
+
+/// A plan and a signature that may or may not be the coordinator's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignedPlan {
+    pub(crate) plan: RoundPlan,
+    pub(crate) signature: Signature,
+}
+
+impl SignedPlan {
+    /// Digest of the plan that is claimed: enough to tell two apart, not to trust one.
+    #[must_use]
+    pub fn claimed_digest(&self) -> Digest {
+        self.plan.digest()
+    }
+
+    /// The plan, if the trusted coordinator signed it and each of its values is one that a plan can have.
+    ///
+    /// # Errors
+    /// [`PlanError::Coordinator`], [`PlanError::Signature`], or as [`RoundPlan::validate`].
+    pub fn verify(&self, trusted: &PublicKey) -> Result<&RoundPlan, PlanError> {
+        let (round, named) = (self.plan.round, self.plan.coordinator);
+        if named != *trusted {
+            return Err(PlanError::Coordinator { round, named, trusted: *trusted });
+        }
+        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
+        VerifyingKey::from_bytes(&trusted.0)
+            .and_then(|key| key.verify_strict(&self.plan.canonical_bytes(), &signature))
+            .map_err(|_| PlanError::Signature { round, coordinator: named })?;
+        self.plan.validate()?;
+        Ok(&self.plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CoordinatorKey, SignedPlan};
+    use crate::plan::tests_support::{key, plan};
+    use crate::plan::{PlanError, RoundPlan};
+
+    #[test]
+    fn only_the_trusted_coordinators_plan_is_given_out() {
+        let signed = key().sign(plan()).expect("a good plan");
+        assert_eq!(signed.verify(&key().public_key()), Ok(&plan()));
+
+        let other = CoordinatorKey::from_bytes(&[9; 32]);
+        assert!(matches!(signed.verify(&other.public_key()), Err(PlanError::Coordinator { round: 3, .. })));
+        assert!(matches!(other.sign(plan()), Err(PlanError::Coordinator { .. })));
+        // Another coordinator's signature under the trusted one's name.
+        let theirs = other
+            .sign(RoundPlan { coordinator: other.public_key(), ..plan() })
+            .expect("a good plan of its own")
+            .signature;
+        let forged = SignedPlan { signature: theirs, ..signed.clone() };
+        assert!(matches!(forged.verify(&key().public_key()), Err(PlanError::Signature { round: 3, .. })));
+        let mut changed = signed;
+        changed.plan.privacy.epsilon = 0.5;
+        assert!(matches!(changed.verify(&key().public_key()), Err(PlanError::Signature { round: 3, .. })));
+    }
+
+    #[test]
+    fn a_signed_plan_is_checked_all_the_same() {
+        let mut bad = plan();
+        bad.privacy.clip = f64::NAN;
+        assert!(matches!(key().sign(bad.clone()), Err(PlanError::Value { field: "privacy.clip", .. })));
+        let signature = tacit_aggregation::identity::Signature(
+            ed25519_dalek::Signer::sign(&key().0, &bad.canonical_bytes()).to_bytes(),
+        );
+        let signed = SignedPlan { plan: bad, signature };
+        assert!(matches!(
+            signed.verify(&key().public_key()),
+            Err(PlanError::Value { field: "privacy.clip", .. })
+        ));
+    }
+
+    #[test]
+    fn the_secret_is_stored_and_not_printed() {
+        let again = CoordinatorKey::from_bytes(&key().to_bytes());
+        assert_eq!(again.public_key(), key().public_key());
+        assert!(!format!("{again:?}").contains("0707"));
+    }
+}

@@ -1,0 +1,228 @@
+//! The plan's wire form. Must never change a value on the way: the digest on both sides is the same.
+
+use super::check::{array, at_most, invalid, key, narrow, present, signature, task};
+use super::{DecodeError, generated as wire};
+use crate::plan::{
+    AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, RoundPlan, SignedPlan,
+};
+use tacit_aggregation::params::{MAX_PARENTS, ThreatModel};
+use tacit_privacy::Adjacency;
+
+/// Most names of matrices that are decoded; the plan's own check is stricter.
+const MAX_TARGETS: usize = 256;
+
+impl From<&RoundPlan> for wire::RoundPlan {
+    fn from(plan: &RoundPlan) -> Self {
+        Self {
+            task: plan.task.as_str().to_owned(),
+            round: plan.round,
+            parents: plan.parents.iter().map(|parent| parent.to_vec()).collect(),
+            ledger_head: plan.ledger_head.to_vec(),
+            base_model: plan.base_model.to_vec(),
+            adapter: Some((&plan.adapter).into()),
+            training: Some((&plan.training).into()),
+            cohort: Some((&plan.cohort).into()),
+            privacy: Some((&plan.privacy).into()),
+            deadlines: Some((&plan.deadlines).into()),
+            coordinator: plan.coordinator.0.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<wire::RoundPlan> for RoundPlan {
+    type Error = DecodeError;
+
+    fn try_from(plan: wire::RoundPlan) -> Result<Self, DecodeError> {
+        at_most("RoundPlan.parents", plan.parents.len(), MAX_PARENTS)?;
+        Ok(Self {
+            task: task("RoundPlan.task", &plan.task)?,
+            round: plan.round,
+            parents: plan
+                .parents
+                .iter()
+                .map(|parent| array("RoundPlan.parents", parent))
+                .collect::<Result<_, _>>()?,
+            ledger_head: array("RoundPlan.ledger_head", &plan.ledger_head)?,
+            base_model: array("RoundPlan.base_model", &plan.base_model)?,
+            adapter: present("RoundPlan.adapter", plan.adapter)?.try_into()?,
+            training: present("RoundPlan.training", plan.training)?.try_into()?,
+            cohort: present("RoundPlan.cohort", plan.cohort)?.try_into()?,
+            privacy: present("RoundPlan.privacy", plan.privacy)?.try_into()?,
+            deadlines: present("RoundPlan.deadlines", plan.deadlines)?.into(),
+            coordinator: key("RoundPlan.coordinator", &plan.coordinator)?,
+        })
+    }
+}
+
+impl From<&SignedPlan> for wire::SignedPlan {
+    fn from(signed: &SignedPlan) -> Self {
+        Self { plan: Some((&signed.plan).into()), signature: signed.signature.0.to_vec() }
+    }
+}
+
+impl TryFrom<wire::SignedPlan> for SignedPlan {
+    type Error = DecodeError;
+
+    fn try_from(signed: wire::SignedPlan) -> Result<Self, DecodeError> {
+        Ok(Self {
+            plan: present("SignedPlan.plan", signed.plan)?.try_into()?,
+            signature: signature("SignedPlan.signature", &signed.signature)?,
+        })
+    }
+}
+
+impl From<&AdapterShape> for wire::AdapterShape {
+    fn from(shape: &AdapterShape) -> Self {
+        Self { rank: shape.rank, alpha: shape.alpha, targets: shape.targets.clone(), seed: shape.seed }
+    }
+}
+
+impl TryFrom<wire::AdapterShape> for AdapterShape {
+    type Error = DecodeError;
+
+    fn try_from(shape: wire::AdapterShape) -> Result<Self, DecodeError> {
+        at_most("AdapterShape.targets", shape.targets.len(), MAX_TARGETS)?;
+        Ok(Self { rank: shape.rank, alpha: shape.alpha, targets: shape.targets, seed: shape.seed })
+    }
+}
+
+impl From<&LocalTraining> for wire::LocalTraining {
+    fn from(training: &LocalTraining) -> Self {
+        let rule = match training.rule {
+            LocalRule::Adam { beta1, beta2 } => wire::local_training::Rule::Adam(wire::Adam { beta1, beta2 }),
+            LocalRule::Sgd { momentum } => wire::local_training::Rule::Sgd(wire::Sgd { momentum }),
+        };
+        Self {
+            rule: Some(rule),
+            learning_rate: training.learning_rate,
+            steps: training.steps,
+            batch: training.batch,
+            sequence: training.sequence,
+        }
+    }
+}
+
+impl TryFrom<wire::LocalTraining> for LocalTraining {
+    type Error = DecodeError;
+
+    fn try_from(training: wire::LocalTraining) -> Result<Self, DecodeError> {
+        let rule = match present("LocalTraining.rule", training.rule)? {
+            wire::local_training::Rule::Adam(wire::Adam { beta1, beta2 }) => LocalRule::Adam { beta1, beta2 },
+            wire::local_training::Rule::Sgd(wire::Sgd { momentum }) => LocalRule::Sgd { momentum },
+        };
+        Ok(Self {
+            rule,
+            learning_rate: training.learning_rate,
+            steps: training.steps,
+            batch: training.batch,
+            sequence: training.sequence,
+        })
+    }
+}
+
+impl From<&CohortTerms> for wire::CohortTerms {
+    fn from(cohort: &CohortTerms) -> Self {
+        Self {
+            min: cohort.min,
+            max: cohort.max,
+            n_min: cohort.n_min,
+            threat: wire::ThreatModel::from(cohort.threat).into(),
+            corrupt_bp: cohort.corrupt_bp.into(),
+            dropout_bp: cohort.dropout_bp.into(),
+            correctness_bits: cohort.correctness_bits.into(),
+        }
+    }
+}
+
+impl TryFrom<wire::CohortTerms> for CohortTerms {
+    type Error = DecodeError;
+
+    fn try_from(cohort: wire::CohortTerms) -> Result<Self, DecodeError> {
+        Ok(Self {
+            min: cohort.min,
+            max: cohort.max,
+            n_min: cohort.n_min,
+            threat: threat("CohortTerms.threat", cohort.threat)?,
+            corrupt_bp: narrow("CohortTerms.corrupt_bp", cohort.corrupt_bp)?,
+            dropout_bp: narrow("CohortTerms.dropout_bp", cohort.dropout_bp)?,
+            correctness_bits: narrow("CohortTerms.correctness_bits", cohort.correctness_bits)?,
+        })
+    }
+}
+
+impl From<ThreatModel> for wire::ThreatModel {
+    fn from(threat: ThreatModel) -> Self {
+        match threat {
+            ThreatModel::HonestButCurious => Self::HonestButCurious,
+            ThreatModel::SemiMalicious => Self::SemiMalicious,
+        }
+    }
+}
+
+pub(super) fn threat(field: &'static str, value: i32) -> Result<ThreatModel, DecodeError> {
+    match wire::ThreatModel::try_from(value) {
+        Ok(wire::ThreatModel::HonestButCurious) => Ok(ThreatModel::HonestButCurious),
+        Ok(wire::ThreatModel::SemiMalicious) => Ok(ThreatModel::SemiMalicious),
+        Ok(wire::ThreatModel::Unspecified) | Err(_) => {
+            Err(invalid(field, format!("{value} is no threat model")))
+        }
+    }
+}
+
+impl From<&PrivacyTerms> for wire::PrivacyTerms {
+    fn from(privacy: &PrivacyTerms) -> Self {
+        let adjacency = match privacy.adjacency {
+            Adjacency::ZeroOut => wire::Adjacency::ZeroOut,
+            Adjacency::ReplaceOne => wire::Adjacency::ReplaceOne,
+        };
+        Self {
+            dimension: privacy.dimension,
+            clip: privacy.clip,
+            noise_multiplier: privacy.noise_multiplier,
+            adjacency: adjacency.into(),
+            scale: privacy.scale,
+            bits: privacy.bits.into(),
+            delta: privacy.delta,
+            epsilon: privacy.epsilon,
+        }
+    }
+}
+
+impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
+    type Error = DecodeError;
+
+    fn try_from(privacy: wire::PrivacyTerms) -> Result<Self, DecodeError> {
+        let adjacency = match wire::Adjacency::try_from(privacy.adjacency) {
+            Ok(wire::Adjacency::ZeroOut) => Adjacency::ZeroOut,
+            Ok(wire::Adjacency::ReplaceOne) => Adjacency::ReplaceOne,
+            Ok(wire::Adjacency::Unspecified) | Err(_) => {
+                let reason = format!("{} is no adjacency", privacy.adjacency);
+                return Err(invalid("PrivacyTerms.adjacency", reason));
+            }
+        };
+        Ok(Self {
+            dimension: privacy.dimension,
+            clip: privacy.clip,
+            noise_multiplier: privacy.noise_multiplier,
+            adjacency,
+            scale: privacy.scale,
+            bits: narrow("PrivacyTerms.bits", privacy.bits)?,
+            delta: privacy.delta,
+            epsilon: privacy.epsilon,
+        })
+    }
+}
+
+impl From<&Deadlines> for wire::Deadlines {
+    fn from(deadlines: &Deadlines) -> Self {
+        let &Deadlines { advertise, share, collect, confirm, unmask } = deadlines;
+        Self { advertise, share, collect, confirm, unmask }
+    }
+}
+
+impl From<wire::Deadlines> for Deadlines {
+    fn from(deadlines: wire::Deadlines) -> Self {
+        let wire::Deadlines { advertise, share, collect, confirm, unmask } = deadlines;
+        Self { advertise, share, collect, confirm, unmask }
+    }
+}
