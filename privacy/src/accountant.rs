@@ -17,16 +17,19 @@ pub enum AccountantError {
         "delta {0} is refused; it must lie strictly between 0 and 1, and far below one over the number of clients"
     )]
     DeltaOutOfRange(f64),
-    /// The protocol's own failure probabilities use up the whole delta.
+    /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
-        "delta {delta:e} is used up by {rounds} rounds, each of which fails with probability up to 2^-40; \
-         state epsilon at a larger delta"
+        "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and whose noise is \
+         {distance:e} away from the exact law, which counts e^epsilon times; state epsilon at a larger delta, or take \
+         the loss as unbounded where epsilon is beyond 40"
     )]
     DeltaExhausted {
         /// The target delta.
         delta: f64,
         /// Rounds composed.
         rounds: u64,
+        /// Total variation distance of all noise drawn, from [`RdpCurve::sampling_distance`].
+        distance: f64,
     },
     /// No order of the curve is finite.
     #[error(

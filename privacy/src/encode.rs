@@ -79,3 +79,135 @@ impl WithSimd for RoundPart<'_> {
         squares
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::clip::Clipped;
+    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::seed::RotationSeed;
+    use crate::units::BasisPoints;
+
+    fn mechanism(dimension: usize, scale: f64) -> Mechanism {
+        let request = MechanismRequest {
+            clients: 10,
+            n_min: 10,
+            corrupt: BasisPoints::ZERO,
+            dropout: BasisPoints::ZERO,
+            dimension,
+            clip: 1.0,
+            noise_multiplier: 1.0,
+            adjacency: Adjacency::ZeroOut,
+        };
+        Mechanism::with_encoding(&request, 16, scale).unwrap()
+    }
+
+    fn rotated(values: &[f32]) -> Rotated {
+        Rotated { values: values.to_vec(), clip: 1.0 }
+    }
+
+    fn stream(seed: u64) -> KeyStream {
+        KeyStream::new(&mut ChaCha20Rng::seed_from_u64(seed))
+    }
+
+    fn squared_norm(integers: &[i32]) -> u64 {
+        integers.iter().map(|x| u64::from(x.unsigned_abs()).pow(2)).sum()
+    }
+
+    /// A unit vector whose coordinates differ.
+    fn unit(dimension: usize) -> Vec<f32> {
+        let raw: Vec<f32> = (0..dimension).map(|i| ((i * 37 + 11) % 101) as f32 - 50.0).collect();
+        let length = norm(&raw) as f32;
+        raw.iter().map(|value| value / length).collect()
+    }
+
+    #[test]
+    fn every_outcome_is_a_neighbour_and_within_the_bound() {
+        for (dimension, scale) in [(1, 3.7), (2, 5.3), (7, 40.25), (100, 14.2), (1000, 30.0), (6144, 441.9)] {
+            let mechanism = mechanism(dimension, scale);
+            let values = unit(dimension);
+            let factor = scale * (1.0 / norm(&values)).min(1.0);
+            for seed in 0..50 {
+                let integers = round(rotated(&values), &mechanism, &mut stream(seed)).unwrap();
+                assert!(squared_norm(&integers) <= mechanism.norm_bound_squared(), "d = {dimension}");
+                for (value, integer) in values.iter().zip(&integers) {
+                    let scaled = f64::from(*value) * factor;
+                    assert!((f64::from(*integer) - scaled).abs() < 1.0, "{scaled} became {integer}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_too_long_for_the_bound_are_tried_again() {
+        // Coordinates of 0.5 each: rounded norms are binomial around the bound, so many tries must miss.
+        let (dimension, scale) = (400, 10.0);
+        let mechanism = mechanism(dimension, scale);
+        let values = vec![0.05_f32; dimension];
+        let mut missed = 0;
+        for seed in 0..200 {
+            let mut uniforms = vec![0_u32; dimension];
+            stream(seed).fill_u32(&mut uniforms);
+            let mut first = vec![0; dimension];
+            let part =
+                RoundPart { values: &values, factor: scale, uniforms: &uniforms, integers: &mut first };
+            let squares = Arch::new().dispatch(part);
+            assert_eq!(squares, squared_norm(&first));
+            let integers = round(rotated(&values), &mechanism, &mut stream(seed)).unwrap();
+            assert!(squared_norm(&integers) <= mechanism.norm_bound_squared());
+            if squares > mechanism.norm_bound_squared() {
+                missed += 1;
+                assert_ne!(integers, first);
+            } else {
+                assert_eq!(integers, first, "a try that fits must be kept");
+            }
+        }
+        // The norm is at the clip norm and the bound leaves room for one try in e^(-1/2) to miss at most.
+        assert!(missed <= 122, "{missed} of 200");
+    }
+
+    #[test]
+    fn a_bound_that_nothing_meets_is_an_error() {
+        // A vector that claims a larger clip norm than the mechanism's.
+        let values = Rotated { values: vec![1.0; 100], clip: 10.0 };
+        let error = round(values, &mechanism(100, 14.2), &mut stream(1)).unwrap_err();
+        assert_eq!(error, PipelineError::RoundingNeverFits { attempts: MOST_ATTEMPTS });
+    }
+
+    #[test]
+    fn rounding_is_unbiased_up_to_its_bound() {
+        // Half the norm bound is never missed: exactly unbiased but for 2^-32. At the full norm retries may bias by at most
+        // beta / (1 - beta) sqrt(d) (Kairouz, Liu, Steinke 2021), but the mean must stay near.
+        let (dimension, scale, tries) = (50, 12.3, 40_000_u64);
+        let mechanism = mechanism(dimension, scale);
+        for length in [0.5_f32, 1.0] {
+            let values: Vec<f32> = unit(dimension).iter().map(|value| value * length).collect();
+            let mut sums = vec![0_i64; dimension];
+            let mut generator = stream(9);
+            for _ in 0..tries {
+                let integers = round(rotated(&values), &mechanism, &mut generator).unwrap();
+                sums.iter_mut().zip(&integers).for_each(|(sum, x)| *sum += i64::from(*x));
+            }
+            let bias =
+                |(sum, value): (&i64, &f32)| (*sum as f64 / tries as f64 - f64::from(*value) * scale).powi(2);
+            let bias = sums.iter().zip(&values).map(bias).sum::<f64>().sqrt();
+            // Each mean has a standard error of at most 0.5 / sqrt(tries).
+            let chance = 1.3 * (dimension as f64).sqrt() * 0.5 / (tries as f64).sqrt();
+            let allowed = if length < 1.0 { chance } else { chance + 0.05 * (dimension as f64).sqrt() };
+            assert!(bias < allowed, "length {length}: bias {bias}, allowed {allowed}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_stay_and_zero_stays_zero() {
+        let mechanism = mechanism(4, 8.0);
+        let integers = round(rotated(&[0.5, -0.25, 0.125, 0.0]), &mechanism, &mut stream(3)).unwrap();
+        assert_eq!(integers, [4, -2, 1, 0]);
+        let clipped = Clipped::new(vec![0.0; 4], 1.0).unwrap().rotate(&RotationSeed([5; 32]));
+        assert_eq!(round(clipped, &mechanism, &mut stream(3)).unwrap(), [0; 4]);
+    }
+}

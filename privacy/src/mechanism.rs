@@ -367,3 +367,7 @@ fn positive(name: &'static str, value: f64) -> Result<f64, Infeasible> {
 fn flatness(dimension: usize) -> f64 {
     dimension as f64 / block_length(dimension) as f64
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

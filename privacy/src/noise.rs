@@ -125,3 +125,86 @@ impl Drop for Noised {
         self.ring.zeroize();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::clip::Clipped;
+    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::seed::RotationSeed;
+    use crate::units::BasisPoints;
+
+    fn mechanism(dimension: usize) -> Mechanism {
+        Mechanism::build(&MechanismRequest {
+            clients: 20,
+            n_min: 16,
+            corrupt: BasisPoints::new(1_000).unwrap(),
+            dropout: BasisPoints::new(2_000).unwrap(),
+            dimension,
+            clip: 2.0,
+            noise_multiplier: 1.0,
+            adjacency: Adjacency::ZeroOut,
+        })
+        .unwrap()
+    }
+
+    fn noised(values: Vec<f32>, mechanism: &Mechanism, seed: u64) -> Vec<u32> {
+        let rotated = Clipped::new(values, 2.0).unwrap().rotate(&RotationSeed([1; 32]));
+        rotated.noise(mechanism, &mut ChaCha20Rng::seed_from_u64(seed)).unwrap().into_ring()
+    }
+
+    #[test]
+    fn residues_fit_and_follow_from_the_seed() {
+        let mechanism = mechanism(1000);
+        let ring = noised(vec![0.1; 1000], &mechanism, 1);
+        assert_eq!(ring.len(), 1000);
+        assert!(ring.iter().all(|residue| *residue < 1 << mechanism.bits()));
+        assert!(
+            ring.iter().any(|residue| *residue >= 1 << (mechanism.bits() - 1)),
+            "no negative coordinate at all"
+        );
+        assert_eq!(ring, noised(vec![0.1; 1000], &mechanism, 1));
+        assert_ne!(ring, noised(vec![0.1; 1000], &mechanism, 2));
+    }
+
+    #[test]
+    fn the_noise_of_a_zero_update_has_the_local_deviation() {
+        let dimension = 50_000;
+        let mechanism = mechanism(dimension);
+        let ring = noised(vec![0.0; dimension], &mechanism, 5);
+        let shift = 32 - mechanism.bits();
+        let centred = ring.iter().map(|residue| f64::from(((residue << shift) as i32) >> shift));
+        let variance = centred.map(|x| x * x).sum::<f64>() / dimension as f64;
+        let ratio = variance / mechanism.local_variance();
+        assert!((ratio - 1.0).abs() < 5.0 * (2.0 / dimension as f64).sqrt(), "{ratio}");
+    }
+
+    #[test]
+    fn an_update_made_for_another_mechanism_is_refused() {
+        let mechanism = mechanism(10);
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let seed = RotationSeed([1; 32]);
+        let short = Clipped::new(vec![0.1; 9], 2.0).unwrap().rotate(&seed);
+        let error = short.noise(&mechanism, &mut rng).unwrap_err();
+        assert_eq!(error, PipelineError::DimensionMismatch { expected: 10, found: 9 });
+        let loose = Clipped::new(vec![0.1; 10], 2.5).unwrap().rotate(&seed);
+        assert_eq!(
+            loose.noise(&mechanism, &mut rng).unwrap_err(),
+            PipelineError::ClipMismatch { expected: 2.0, found: 2.5 }
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_residue() {
+        let mechanism = mechanism(1);
+        let rotated = Clipped::new(vec![1.5], 2.0).unwrap().rotate(&RotationSeed([1; 32]));
+        let noised = rotated.noise(&mechanism, &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        let bits = mechanism.bits();
+        assert_eq!(format!("{noised:?}"), format!("Noised {{ dimension: 1, bits: {bits}, .. }}"));
+        assert_eq!((noised.dimension(), noised.bits()), (1, bits));
+    }
+}

@@ -9,6 +9,7 @@
 mod hadamard;
 
 use std::fmt;
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rand_chacha::ChaCha20Rng;
@@ -81,15 +82,16 @@ pub(crate) fn inverse(values: &mut [f32], seed: &RotationSeed) {
 }
 
 /// The coordinates that each stage works on.
-fn stages(dimension: usize) -> Vec<std::ops::Range<usize>> {
-    match dimension {
-        0 => vec![],
-        power if power.is_power_of_two() => vec![0..power],
-        _ => {
-            let length = block_length(dimension);
-            vec![0..length, dimension - length..dimension]
-        }
+fn stages(dimension: usize) -> Vec<Range<usize>> {
+    if dimension == 0 {
+        return Vec::new();
     }
+    let length = block_length(dimension);
+    let mut starts = vec![0];
+    if length < dimension {
+        starts.push(dimension - length);
+    }
+    starts.into_iter().map(|start| start..start + length).collect()
 }
 
 /// Multiplies coordinate `i` by `1/sqrt(p)`, and by -1 where bit `i mod 8` (lowest first) of byte `i / 8` of the ChaCha20

@@ -144,3 +144,7 @@ fn signed(magnitude: i64, word: u64, weight: i64) -> i32 {
     let negate = -((word & 1) as i64);
     (((magnitude * weight) ^ negate) - negate) as i32
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

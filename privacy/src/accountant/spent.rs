@@ -2,21 +2,18 @@
 //! Must never state an epsilon for the ideal mechanism where the real one ran.
 
 use super::{AccountantError, RdpCurve};
-use crate::mechanism::{MAX_CLIENTS, MAX_DIMENSION};
-use crate::sampler;
 
 /// Probability with which one round's protocol may fail to keep its promise: 2^-40.
 pub const ROUND_FAILURE: f64 = 1.0 / (1_u64 << 40) as f64;
-/// Distance between one round's noise and the exact law, over all samples of the largest cohort and dimension: 2^-56.
-const ROUND_DISTANCE: f64 = sampler::DISTANCE * MAX_CLIENTS as f64 * MAX_DIMENSION as f64;
-/// Steps in which the fixed point must be found; each makes the remaining error at least a thousand times smaller.
+/// Steps in which the fixed point must be found. Where delta is not nearly used up, each makes the error that remains many
+/// times smaller.
 const MOST_STEPS: usize = 64;
 
 /// Epsilon at `delta` of `rounds` rounds that cost `curve` altogether.
 ///
-/// Each round may fail with probability [`ROUND_FAILURE`], and its noise is at total variation distance eta d m from the exact
-/// law, which costs `(1 + e^epsilon) eta d m` of delta; both are taken off `delta` first. The result is an epsilon that
-/// satisfies its own equation.
+/// Each round may fail with probability [`ROUND_FAILURE`], and noise at total variation distance D
+/// ([`RdpCurve::sampling_distance`]) from the exact law costs `(1 + e^epsilon) D` of delta; both are taken off `delta` first.
+/// The result is an epsilon that satisfies its own equation.
 ///
 /// # Errors
 /// [`AccountantError::DeltaOutOfRange`], [`AccountantError::Unbounded`] as [`RdpCurve::epsilon`], and
@@ -25,12 +22,13 @@ pub fn epsilon_spent(curve: &RdpCurve, delta: f64, rounds: u64) -> Result<f64, A
     if !(delta > 0.0 && delta < 1.0) {
         return Err(AccountantError::DeltaOutOfRange(delta));
     }
-    let exhausted = AccountantError::DeltaExhausted { delta, rounds };
-    let count = rounds as f64;
+    let distance = curve.sampling_distance();
+    let exhausted = AccountantError::DeltaExhausted { delta, rounds, distance };
+    let left_at = |epsilon: f64| delta - rounds as f64 * ROUND_FAILURE - (1.0 + epsilon.exp()) * distance;
     // Start below every solution and climb: what is left of delta falls as epsilon grows.
     let mut epsilon = 0.0_f64;
     for _ in 0..MOST_STEPS {
-        let left = delta - count * (ROUND_FAILURE + (1.0 + epsilon.exp()) * ROUND_DISTANCE);
+        let left = left_at(epsilon);
         if left <= 0.0 {
             return Err(exhausted);
         }
@@ -42,4 +40,57 @@ pub fn epsilon_spent(curve: &RdpCurve, delta: f64, rounds: u64) -> Result<f64, A
         epsilon = next + 1e-12 * next;
     }
     Err(exhausted)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::mechanism::{Adjacency, Mechanism, MechanismRequest};
+    use crate::units::BasisPoints;
+
+    fn round(noise_multiplier: f64) -> RdpCurve {
+        let request = MechanismRequest {
+            clients: 128,
+            n_min: 103,
+            corrupt: BasisPoints::new(500).unwrap(),
+            dropout: BasisPoints::new(2_000).unwrap(),
+            dimension: 6144,
+            clip: 0.5,
+            noise_multiplier,
+            adjacency: Adjacency::ZeroOut,
+        };
+        let mechanism = Mechanism::build(&request).unwrap();
+        RdpCurve::distributed_discrete_gaussian(&mechanism, 103).unwrap()
+    }
+
+    #[test]
+    fn failures_and_distance_are_taken_off_delta() {
+        for (noise_multiplier, rounds, delta) in [(1.0, 1, 1e-5), (2.0, 40, 1e-6), (32.0, 1_000, 1e-8)] {
+            let curve = round(noise_multiplier).times(rounds);
+            let spent = epsilon_spent(&curve, delta, rounds).unwrap();
+            let ideal = curve.epsilon(delta).unwrap();
+            // The result satisfies its own equation, and costs little more than the ideal.
+            let distance = 2.0_f64.powi(-100) * 6144.0 * 97.0 * rounds as f64;
+            let left = delta - rounds as f64 * 2.0_f64.powi(-40) - (1.0 + spent.exp()) * distance;
+            assert!(spent >= curve.epsilon(left).unwrap(), "{spent}");
+            assert!(spent > ideal && spent < ideal * 1.05, "{spent}, ideal {ideal}");
+        }
+    }
+
+    #[test]
+    fn a_delta_that_is_used_up_states_nothing() {
+        let exhausted = |curve: &RdpCurve, delta, rounds| {
+            matches!(epsilon_spent(curve, delta, rounds), Err(AccountantError::DeltaExhausted { .. }))
+        };
+        let ideal = RdpCurve::gaussian(10.0);
+        assert!(exhausted(&ideal, 1e-12, 2), "two rounds fail with probability 1.8e-12");
+        assert!(epsilon_spent(&ideal, 1e-12, 1).is_ok());
+        // At an epsilon of 60 the noise's distance from the exact law weighs more than any delta.
+        assert!(exhausted(&round(2.0).times(150), 1e-5, 150));
+        assert!(RdpCurve::gaussian(2.0).times(150).epsilon(1e-5).is_ok_and(|epsilon| epsilon > 45.0));
+        assert_eq!(epsilon_spent(&RdpCurve::gaussian(0.0), 1e-5, 1), Err(AccountantError::Unbounded));
+        assert!(matches!(epsilon_spent(&ideal, 1.0, 1), Err(AccountantError::DeltaOutOfRange(_))));
+        assert_eq!(epsilon_spent(&RdpCurve::zero(), 1e-5, 0), Ok(0.0));
+    }
 }

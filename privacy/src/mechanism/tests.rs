@@ -1,0 +1,253 @@
+//! The plan builder: what it promises, what it refuses, and that its serial form cannot lie.
+
+use proptest::prelude::*;
+
+use super::search::{Noise, norm_bound_squared, required_range};
+use super::*;
+
+fn points(basis_points: u16) -> BasisPoints {
+    BasisPoints::new(basis_points).unwrap()
+}
+
+fn request(clients: u32, dimension: usize, noise_multiplier: f64) -> MechanismRequest {
+    MechanismRequest {
+        clients,
+        n_min: clients - points(2_000).of(clients),
+        corrupt: points(500),
+        dropout: points(2_000),
+        dimension,
+        clip: 0.5,
+        noise_multiplier,
+        adjacency: Adjacency::ZeroOut,
+    }
+}
+
+/// Asserts everything that a mechanism promises about its request.
+fn assert_consistent(mechanism: &Mechanism) {
+    let request = mechanism.request();
+    let (n, d) = (f64::from(request.clients), request.dimension as f64);
+    let norm = mechanism.scale() * request.clip;
+    let honest = request.n_min - request.corrupt.of(request.clients);
+    assert_eq!(mechanism.honest_minimum(), honest);
+    assert!(honest >= 2);
+    // The norm bound, written out.
+    let bound = (norm * norm + d / 4.0 + norm + d.sqrt() / 2.0).min((norm + d.sqrt()).powi(2));
+    assert!((mechanism.norm_bound_squared() as f64 - bound).abs() <= 1.0 + 1e-9 * bound);
+    assert!(mechanism.norm_bound_squared() as f64 <= bound * (1.0 + 1e-12));
+    let factor = if request.adjacency == Adjacency::ReplaceOne { 2.0 } else { 1.0 };
+    let delta2 = (mechanism.norm_bound_squared() as f64).sqrt();
+    assert!((mechanism.sensitivity() - factor * delta2).abs() <= 1e-12 * delta2);
+    assert!(mechanism.sensitivity() >= factor * delta2);
+    assert!((mechanism.sensitivity_inflation() - delta2 / norm).abs() <= 1e-9);
+    // The noise of m shares is at least z times the sensitivity, and hardly more.
+    let sigma = mechanism.local_sigma() * f64::from(honest).sqrt();
+    let promised = request.noise_multiplier * mechanism.sensitivity();
+    assert!(sigma >= promised * (1.0 - 1e-12) && sigma <= promised * (1.0 + 1e-6), "{sigma} for {promised}");
+    assert!(mechanism.local_sigma() >= MIN_LOCAL_SIGMA);
+    // The range, written out with p found by doubling.
+    let mut p = 1.0;
+    while 2.0 * p <= d {
+        p *= 2.0;
+    }
+    let variance = d / p * (n * norm).powi(2) / d + n / 4.0 + n * mechanism.local_sigma().powi(2);
+    assert!(2.0 * 4.0 * variance.sqrt() <= f64::from(1_u32 << mechanism.bits()) * (1.0 + 1e-9));
+    let noise = (110.0 * mechanism.local_variance()).sqrt() / mechanism.scale();
+    assert!((mechanism.total_noise_std(110) - noise).abs() <= 1e-12 * noise);
+}
+
+#[test]
+fn sixteen_bits_hold_what_the_design_claims() {
+    for dimension in [1000, 6144, 1 << 16, (1 << 17) - 1, 1 << 20] {
+        for clients in [10, 64, 128, 1000] {
+            for noise_multiplier in [0.5, 1.0, 4.0] {
+                let mechanism = Mechanism::build(&request(clients, dimension, noise_multiplier)).unwrap();
+                assert_consistent(&mechanism);
+                assert!(
+                    mechanism.bits() <= 16,
+                    "d {dimension}, n {clients}, z {noise_multiplier}: {mechanism:?}"
+                );
+                assert!(mechanism.overhead() < 1.05, "d {dimension}, n {clients}, z {noise_multiplier}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_scale_is_the_largest_and_the_bits_are_the_fewest() {
+    let request = request(128, 6144, 1.0);
+    let mechanism = Mechanism::build(&request).unwrap();
+    let larger = mechanism.scale() * 1.00002;
+    assert!(matches!(
+        Mechanism::with_encoding(&request, mechanism.bits(), larger),
+        Err(Infeasible::RangeTooSmall { bits: 12, .. })
+    ));
+    // One bit fewer fits only a scale at which the overhead is above the target.
+    let smaller = Mechanism::with_encoding(&request, mechanism.bits() - 1, mechanism.scale() * 0.49).unwrap();
+    assert!(smaller.overhead() > 1.05, "{}", smaller.overhead());
+}
+
+#[test]
+fn more_than_sixteen_bits_only_where_sixteen_do_not_do() {
+    // Above the target at 16 bits, but feasible: stays there.
+    let wide = Mechanism::build(&request(10_000, 10_000_000, 1.0)).unwrap();
+    assert_eq!(wide.bits(), 16);
+    assert!(wide.sensitivity_inflation() > 1.05 && wide.sensitivity_inflation() < MAX_INFLATION);
+    let wider = Mechanism::build(&request(10_000, 10_000_000, 8.0)).unwrap();
+    assert!(wider.bits() > 16);
+    assert_consistent(&wider);
+    assert!(matches!(
+        Mechanism::build(&request(60_000, MAX_DIMENSION, 300.0)),
+        Err(Infeasible::Inflated { bits: 24, .. } | Infeasible::RangeTooSmall { bits: 24, .. })
+    ));
+}
+
+#[test]
+fn replace_one_doubles_sensitivity_and_noise() {
+    let zero_out = Mechanism::build(&request(128, 6144, 1.0)).unwrap();
+    let replace = MechanismRequest { adjacency: Adjacency::ReplaceOne, ..request(128, 6144, 1.0) };
+    let replace = Mechanism::with_encoding(&replace, 13, zero_out.scale()).unwrap();
+    assert_eq!(replace.norm_bound_squared(), zero_out.norm_bound_squared());
+    assert!((replace.sensitivity() / zero_out.sensitivity() - 2.0).abs() < 1e-12);
+    assert!((replace.local_sigma() / zero_out.local_sigma() - 2.0).abs() < 1e-6);
+    assert_consistent(&replace);
+}
+
+#[test]
+fn every_refusal_names_its_numbers() {
+    let good = request(128, 6144, 1.0);
+    let refuse = |change: fn(&mut MechanismRequest)| {
+        let mut bad = request(128, 6144, 1.0);
+        change(&mut bad);
+        Mechanism::build(&bad).unwrap_err()
+    };
+    assert!(Mechanism::build(&good).is_ok());
+    assert_eq!(refuse(|r| r.n_min = 129), Infeasible::MinimumAboveCohort { n_min: 129, clients: 128 });
+    let below = refuse(|r| r.n_min = 102);
+    assert!(matches!(
+        below,
+        Infeasible::MinimumBelowSurvivors { n_min: 102, allowed_drops: 25, least: 103, .. }
+    ));
+    assert!(below.to_string().contains("0.2 of 128 (25)"), "{below}");
+    let few = refuse(|r| r.corrupt = BasisPoints::new(7_970).unwrap());
+    assert!(matches!(few, Infeasible::TooFewHonest { n_min: 103, colluders: 102, honest: 1, .. }), "{few}");
+    assert!(matches!(
+        refuse(|r| r.corrupt = BasisPoints::new(10_000).unwrap()),
+        Infeasible::TooFewHonest { honest: 0, .. }
+    ));
+    assert_eq!(refuse(|r| r.dimension = 0), Infeasible::Dimension { dimension: 0 });
+    assert_eq!(
+        refuse(|r| r.dimension = MAX_DIMENSION + 1),
+        Infeasible::Dimension { dimension: MAX_DIMENSION + 1 }
+    );
+    assert_eq!(refuse(|r| (r.clients, r.n_min) = (1, 1)), Infeasible::Clients { clients: 1 });
+    assert!(matches!(refuse(|r| r.clients = u32::MAX), Infeasible::Clients { .. }));
+    for clip in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-30] {
+        let mut bad = good.clone();
+        bad.clip = clip;
+        assert!(matches!(Mechanism::build(&bad), Err(Infeasible::Clip { .. })), "{clip}");
+    }
+    for noise_multiplier in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let mut bad = good.clone();
+        bad.noise_multiplier = noise_multiplier;
+        let error = Mechanism::build(&bad).unwrap_err();
+        assert!(matches!(error, Infeasible::NotPositive { name: "noise_multiplier", .. }), "{error}");
+    }
+    let quiet = refuse(|r| r.noise_multiplier = 1e-6);
+    assert!(matches!(quiet, Infeasible::NoiseTooSmall { bits: 24, .. }), "{quiet}");
+    let loud = refuse(|r| r.noise_multiplier = 1e9);
+    assert!(matches!(loud, Infeasible::Inflated { .. } | Infeasible::RangeTooSmall { .. }), "{loud}");
+    assert!(matches!(Mechanism::with_encoding(&good, 25, 1.0), Err(Infeasible::Bits { bits: 25 })));
+    assert!(matches!(
+        Mechanism::with_encoding(&good, 16, f64::NAN),
+        Err(Infeasible::NotPositive { name: "scale", .. })
+    ));
+}
+
+#[test]
+fn the_serial_form_is_checked_on_the_way_in() {
+    let mechanism = Mechanism::build(&request(128, 6144, 1.0)).unwrap();
+    let json = serde_json::to_string(&mechanism).unwrap();
+    assert_eq!(
+        json,
+        r#"{"clients":128,"n_min":103,"corrupt":0.05,"dropout":0.2,"dimension":6144,"clip":0.5,"noise_multiplier":1.0,"adjacency":"zero-out","scale":441.939,"bits":12}"#
+    );
+    assert_eq!(serde_json::from_str::<Mechanism>(&json).unwrap(), mechanism);
+    let lies = [
+        ("\"scale\":441.939", "\"scale\":450.0", "needs a range"),
+        ("\"scale\":441.939", "\"scale\":-441.939", "positive"),
+        ("\"scale\":441.939", "\"scale\":0.001", "inflates"),
+        ("\"bits\":12", "\"bits\":11", "needs a range"),
+        ("\"bits\":12", "\"bits\":33", "outside 8 to 24"),
+        ("\"n_min\":103", "\"n_min\":90", "below the 103 clients"),
+        ("\"noise_multiplier\":1.0", "\"noise_multiplier\":0.0", "positive"),
+        ("\"bits\":12", "\"bits\":12,\"local_sigma\":1.0", "unknown field"),
+        ("\"corrupt\":0.05", "\"corrupt\":0.99", "honest survivors"),
+        ("\"adjacency\":\"zero-out\"", "\"adjacency\":\"add-remove\"", "unknown variant"),
+    ];
+    for (truth, lie, reason) in lies {
+        let lying = json.replace(truth, lie);
+        assert_ne!(lying, json);
+        let error = serde_json::from_str::<Mechanism>(&lying).unwrap_err().to_string();
+        assert!(error.contains(reason), "{lie}: {error}");
+    }
+}
+
+#[test]
+fn the_norm_bound_is_the_smaller_of_its_two_forms() {
+    // d = 4, norm 10: 100 + 1 + 10 + 1 = 112, and 12^2 = 144.
+    assert_eq!(norm_bound_squared(10.0, 4), 112);
+    // d = 4, norm 0.1: 0.01 + 1 + 0.1 + 1 = 2.11, and 2.1^2 = 4.41.
+    assert_eq!(norm_bound_squared(0.1, 4), 2);
+    // Large d against a small norm: 1 + 250000 + 1 + 500, and 1001^2.
+    assert_eq!(norm_bound_squared(1.0, 1_000_000), 250_502);
+    assert_eq!(norm_bound_squared(1e300, 1), 1 << 63);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_built_is_consistent_and_survives_json(
+        clients in 2_u32..5_000,
+        corrupt in 0_u16..3_000,
+        dropout in 0_u16..3_000,
+        log_dimension in 0.0_f64..24.0,
+        log_clip in -9.0_f64..9.0,
+        log_noise in -2.0_f64..2.0,
+        replace in any::<bool>(),
+        extra in 0_u32..3,
+    ) {
+        let (corrupt, dropout) = (points(corrupt), points(dropout));
+        let request = MechanismRequest {
+            clients,
+            n_min: (clients - dropout.of(clients) + extra).min(clients),
+            corrupt,
+            dropout,
+            dimension: log_dimension.exp2() as usize,
+            clip: 10_f64.powf(log_clip),
+            noise_multiplier: 10_f64.powf(log_noise),
+            adjacency: if replace { Adjacency::ReplaceOne } else { Adjacency::ZeroOut },
+        };
+        match Mechanism::build(&request) {
+            Ok(mechanism) => {
+                assert_consistent(&mechanism);
+                let larger = mechanism.scale() * 1.0001;
+                let range = required_range(&request, larger, Noise::at(&request, mechanism.honest_minimum(), larger).local_variance);
+                prop_assert!(range > f64::from(1_u32 << mechanism.bits()), "a larger scale fits");
+                // Text carries the scale exactly; clip and noise multiplier were drawn with all their digits.
+                let scale = mechanism.scale().to_string().parse::<f64>().unwrap();
+                prop_assert_eq!(Mechanism::with_encoding(&request, mechanism.bits(), scale).unwrap(), mechanism);
+            }
+            Err(error) => {
+                let honest = request.n_min.saturating_sub(corrupt.of(clients));
+                let excused = match error {
+                    Infeasible::TooFewHonest { .. } => honest < 2,
+                    Infeasible::NoiseTooSmall { .. } => request.noise_multiplier < 1.0,
+                    Infeasible::Inflated { .. } | Infeasible::RangeTooSmall { .. } => request.noise_multiplier > 1.0,
+                    _ => false,
+                };
+                prop_assert!(excused, "{request:?}: {error}");
+            }
+        }
+    }
+}
