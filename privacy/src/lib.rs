@@ -1,6 +1,50 @@
 //! Differential privacy for federated learning: clip, rotate, encode, noise, accountant, ledger.
 //!
 //! This crate must never do I/O, read a clock, draw ambient randomness or know a peer.
+//!
+//! A client's update passes through [`Clipped`], [`Rotated`] and [`Noised`], each made only from the one before; what leaves is
+//! a vector modulo 2^bits for secure aggregation. The sum of many comes back through [`decode_sum`]. [`Mechanism`] holds the
+//! parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost, [`ParticipationBook`] keeps it for every client and
+//! [`ledger`] for everybody. The guarantees and their proofs are in `docs/privacy/mechanism.md`.
+//!
+//! ```
+//! use rand_chacha::ChaCha20Rng;
+//! use rand_core::SeedableRng;
+//! use tacit_privacy::{
+//!     Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, RdpCurve, RotationSeed, decode_sum, epsilon_spent,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mechanism = Mechanism::build(&MechanismRequest {
+//!     clients: 100,
+//!     n_min: 90,
+//!     corrupt: "0.05".parse::<BasisPoints>()?,
+//!     dropout: "0.1".parse::<BasisPoints>()?,
+//!     dimension: 1000,
+//!     clip: 0.5,
+//!     noise_multiplier: 1.0,
+//!     adjacency: Adjacency::ZeroOut,
+//! })?;
+//! let seed = RotationSeed([7; 32]);
+//! let mask = (1_u32 << mechanism.bits()) - 1;
+//! let mut sum = vec![0_u32; 1000];
+//! for client in 0..100 {
+//!     // In production a generator of the operating system; a fixed seed has no place outside an example.
+//!     let mut rng = ChaCha20Rng::seed_from_u64(client);
+//!     let noised = Clipped::new(vec![0.01; 1000], 0.5)?.rotate(&seed).noise(&mechanism, &mut rng)?;
+//!     for (sum, residue) in sum.iter_mut().zip(noised.into_ring()) {
+//!         *sum = (*sum + residue) & mask;
+//!     }
+//! }
+//! let estimate = decode_sum(&sum, &mechanism, &seed)?;
+//! let mean = estimate.iter().sum::<f32>() / 1000.0;
+//! assert!((mean - 1.0).abs() < 0.1);
+//!
+//! let cost = RdpCurve::distributed_discrete_gaussian(&mechanism, 100)?;
+//! assert!(epsilon_spent(&cost, 1e-5, 1)? < 4.5);
+//! # Ok(())
+//! # }
+//! ```
 
 mod accountant;
 mod book;

@@ -95,11 +95,8 @@ fn at_bits(request: &MechanismRequest, honest_minimum: u32, bits: u32) -> Result
         let middle = 0.5 * (low + high);
         if fits(middle) { low = middle } else { high = middle }
     }
-    let mut scale = six_digits(low);
-    // Cutting digits only lowers the scale, and the range grows with it up to the jumps of an integer norm bound.
-    if !fits(scale) {
-        scale = six_digits(low * (1.0 - 1e-5));
-    }
+    // Cutting digits only lowers the scale, and the range never grows when the scale falls.
+    let scale = six_digits(low);
     if scale <= 0.0 {
         let range = required_range(request, 0.0, Noise::at(request, honest_minimum, 0.0).local_variance);
         return Err(Infeasible::RangeTooSmall { bits, scale: 0.0, range, available });

@@ -244,6 +244,29 @@ fn chosen_words_give_chosen_samples() {
 }
 
 #[test]
+fn every_kind_of_vector_instructions_finds_the_same_magnitudes() {
+    let table = Table::new(1_u128 << 37, 1);
+    let mut words = vec![0_u64; 4096];
+    stream(41).fill_u64(&mut words);
+    let mut uppers: Vec<i64> = words.iter().map(|word| (word >> 1) as i64).collect();
+    let mut scalar = uppers.clone();
+    struct LookUp<'a>(&'a Table, &'a mut [i64]);
+    impl WithSimd for LookUp<'_> {
+        type Output = bool;
+
+        fn with_simd<S: Simd>(self, simd: S) -> bool {
+            self.0.look_up(simd, self.1)
+        }
+    }
+    assert!(!Arch::new().dispatch(LookUp(&table, &mut uppers)));
+    assert!(!table.look_up(pulp::Scalar, &mut scalar));
+    assert_eq!(uppers, scalar);
+    let one_by_one: Vec<i64> = words.iter().map(|word| table.magnitude(*word, 0)).collect();
+    assert_eq!(uppers, one_by_one);
+    assert!(uppers.iter().any(|magnitude| *magnitude > 9), "deviation sqrt(32) reaches further");
+}
+
+#[test]
 fn ties_only_change_the_sample_they_belong_to() {
     let sampler = DiscreteGaussian::new(22.84 * 22.84).unwrap();
     let entry = sampler.table.entries().nth(3).unwrap();
