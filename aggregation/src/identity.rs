@@ -32,6 +32,12 @@ impl fmt::Display for ClientId {
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
+    /// Checks a signature, refusing keys of small order.
+    #[must_use]
+    pub fn verify(&self, payload: &[u8], signature: &Signature) -> bool {
+        self.verifying().is_some_and(|key| crate::signatures::verify(&key, payload, signature))
+    }
+
     pub(crate) fn verifying(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(&self.0).ok().filter(|key| !key.is_weak())
     }
@@ -91,7 +97,9 @@ macro_rules! signing_key {
                 PublicKey(self.0.verifying_key().to_bytes())
             }
 
-            pub(crate) fn sign(&self, payload: &[u8]) -> Signature {
+            /// Signs bytes, which must begin with what they are for, as all payloads of this crate do.
+            #[must_use]
+            pub fn sign(&self, payload: &[u8]) -> Signature {
                 Signature(self.0.sign(payload).to_bytes())
             }
         }
@@ -203,9 +211,7 @@ impl Certificate {
     /// [`CertificateError`] says what is wrong.
     pub fn verify(&self, root: &PublicKey, now: u64) -> Result<(), CertificateError> {
         self.check_claims(root, now)?;
-        let valid = root
-            .verifying()
-            .is_some_and(|key| crate::signatures::verify(&key, &self.payload(), &self.signature));
+        let valid = root.verify(&self.payload(), &self.signature);
         if valid { Ok(()) } else { Err(CertificateError::Signature { client: self.client }) }
     }
 }

@@ -1,1 +1,6 @@
-//! Integration tests of the whole protocol: honest rounds, hostile servers, hostile clients, vectors.
+//! The whole protocol, both sides: honest rounds, hostile servers, hostile clients, and vectors for other implementations.
+#![allow(clippy::panic, reason = "a failed check panics in a test")]
+
+mod fleet;
+mod honest;
+mod hostile_server;
