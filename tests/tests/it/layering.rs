@@ -3,6 +3,7 @@
 //! It reads manifests and sources; it must never build, run or change what it judges.
 
 mod graph;
+mod links;
 mod sources;
 mod table;
 
@@ -92,6 +93,16 @@ fn source_files_keep_the_house_rules() {
     assert!(files.len() > 50, "only {} source files were found under {}", files.len(), root().display());
     let broken: Vec<String> = files.iter().flat_map(sources::violations).collect();
     assert!(broken.is_empty(), "sources break the house rules:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn documents_link_to_what_is_there() {
+    let pages = links::pages(&root()).expect("the documents can be read");
+    for needed in ["README.md", "CONTRIBUTING.md", "docs/architecture.md"] {
+        assert!(pages.iter().any(|page| page.path == Path::new(needed)), "{needed} was not found");
+    }
+    let broken: Vec<String> = pages.iter().flat_map(|page| links::broken(page, &root())).collect();
+    assert!(broken.is_empty(), "links lead nowhere:\n{}", broken.join("\n"));
 }
 
 #[test]

@@ -112,8 +112,11 @@ fn before_tests(source: &Source) -> Vec<&str> {
     }
     let lines: Vec<&str> = source.text.lines().collect();
     let end = (0..lines.len()).find(|&at| {
-        let module = lines[at + 1..].iter().find(|line| !line.starts_with("#["));
-        lines[at] == "#[cfg(test)]" && module.is_some_and(|line| line.starts_with("mod "))
+        let item = lines[at + 1..].iter().find(|line| !line.starts_with("#["));
+        lines[at] == "#[cfg(test)]"
+            && item.is_some_and(|item| {
+                item.starts_with("mod ") || item.starts_with("pub") && item.contains(" mod ")
+            })
     });
     lines[..end.unwrap_or(lines.len())].to_vec()
 }
@@ -132,6 +135,9 @@ mod tests {
         let code = "let x = 1;\n".repeat(MOST_LINES - 2);
         let good = format!("//! What it is for.\n// Not a word about std::fs.\n{code}{tests}{code}");
         assert_eq!(judge("privacy/src/clip.rs", &good), Vec::<String>::new());
+        let shared = good.replace("\nmod tests", "\npub(crate) mod tests");
+        assert_ne!(shared, good);
+        assert_eq!(judge("privacy/src/clip.rs", &shared), Vec::<String>::new());
     }
 
     #[test]
