@@ -538,7 +538,7 @@ fn both_shares_of_one_client() {
 
 #[test]
 fn drop_outs_are_declared_so_as_to_cut_the_ring() {
-    // A sparse graph, in which the D = 51 drop-outs allowed outnumber a client's 44 neighbours.
+    // A sparse graph, in which the drop-outs allowed outnumber a client's neighbours.
     let n = 512;
     let mut terms = terms(ThreatModel::HonestButCurious, n, 16, 4);
     terms.dropout_bp = 1_000;

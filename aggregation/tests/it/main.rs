@@ -3,4 +3,7 @@
 
 mod fleet;
 mod honest;
+mod hostile_client;
 mod hostile_server;
+mod resume;
+mod uniformity;
