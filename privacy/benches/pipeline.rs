@@ -1,4 +1,5 @@
-//! Time of each step of the client's pipeline, beside the time of copying the same vector: the memory's limit.
+//! Time of each step of the client's pipeline, beside the time of copying the same vector: the memory's
+//! limit.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::hint::black_box;

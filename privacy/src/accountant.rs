@@ -14,14 +14,15 @@ pub use spent::{ROUND_FAILURE, epsilon_spent};
 pub enum AccountantError {
     /// The target delta is not a probability that a guarantee can be stated for.
     #[error(
-        "delta {0} is refused; it must lie strictly between 0 and 1, and far below one over the number of clients"
+        "delta {0} is refused; it must lie strictly between 0 and 1, and far below one over the number of \
+         clients"
     )]
     DeltaOutOfRange(f64),
     /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
-        "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and whose noise is \
-         {distance:e} away from the exact law, which counts e^epsilon times; state epsilon at a larger delta, or take \
-         the loss as unbounded where epsilon is beyond 40"
+        "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and \
+         whose noise is {distance:e} away from the exact law, which counts e^epsilon times; state epsilon at \
+         a larger delta, or take the loss as unbounded where epsilon is beyond 40"
     )]
     DeltaExhausted {
         /// The target delta.
@@ -56,7 +57,8 @@ pub enum AccountantError {
     },
     /// A stored curve does not have one value per order.
     #[error(
-        "a stored curve has {found} values for {expected} orders; it was written by another version of the accountant"
+        "a stored curve has {found} values for {expected} orders; it was written by another version of the \
+         accountant"
     )]
     WrongOrders {
         /// Orders of this version.

@@ -12,8 +12,8 @@ pub type ClientNumber = u64;
 
 /// The privacy spent by each client of a fleet.
 ///
-/// Distinct curves are kept once; a client holds how often it joined a round of each. Epsilon counts the protocol's own failure
-/// probability once per round joined ([`epsilon_spent`]).
+/// Distinct curves are kept once; a client holds how often it joined a round of each. Epsilon counts the
+/// protocol's own failure probability once per round joined ([`epsilon_spent`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "BookForm")]
 pub struct ParticipationBook {
@@ -27,7 +27,8 @@ type Rounds = BTreeMap<usize, u64>;
 /// A debit that names a curve that is not in the book.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "client {client} is debited with curve {curve}, but the book has only {curves}; the stored book is damaged"
+    "client {client} is debited with curve {curve}, but the book has only {curves}; the stored book is \
+     damaged"
 )]
 struct UnknownCurve {
     client: ClientNumber,
@@ -72,7 +73,8 @@ impl ParticipationBook {
                 self.curves.len() - 1
             }
         };
-        *self.clients.entry(client).or_default().entry(place).or_default() += 1;
+        let times = self.clients.entry(client).or_default().entry(place).or_default();
+        *times = times.saturating_add(1);
     }
 
     /// Rounds that `client` joined; 0 for one that the book does not know.
@@ -111,8 +113,8 @@ impl ParticipationBook {
         Ok(largest)
     }
 
-    /// Whether one more round at the cost of `curve` would take `client` past epsilon `limit` at `delta`. A cost that cannot be
-    /// stated exceeds any limit; so does anything when `limit` is not a number.
+    /// Whether one more round at the cost of `curve` would take `client` past epsilon `limit` at `delta`. A
+    /// cost that cannot be stated exceeds any limit; so does anything when `limit` is not a number.
     #[must_use]
     pub fn would_exceed(&self, client: ClientNumber, curve: &RdpCurve, delta: f64, limit: f64) -> bool {
         let mut after = self.curve_of(client);
@@ -138,7 +140,7 @@ impl ParticipationBook {
 }
 
 fn count(rounds: &Rounds) -> u64 {
-    rounds.values().sum()
+    rounds.values().fold(0, |sum, times| sum.saturating_add(*times))
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ pub const MAX_CLIP: f64 = 1e20;
 
 /// A client's update, scaled down where needed so that its Euclidean norm is at most the clip norm.
 ///
-/// The norm is accumulated in `f64`. Storing the scaled coordinates as `f32` may leave the norm above the clip norm by a
-/// relative 2^-24; sensitivity does not rest on it, but on the exact integer norm enforced when the vector is rounded.
+/// The norm is accumulated in `f64`. Storing the scaled coordinates as `f32` may leave the norm above the
+/// clip norm by a relative 2^-24; sensitivity does not rest on it, but on the exact integer norm enforced
+/// when the vector is rounded.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Clipped {
     pub(crate) values: Vec<f32>,

@@ -10,9 +10,9 @@ use crate::seed::RotationSeed;
 
 /// Estimates the sum of the clipped updates from the sum modulo 2^bits of their noised forms.
 ///
-/// Lifts each residue to the integer nearest to 0, divides by the scale and undoes the rotation. Unbiased but for wrapping,
-/// which the plan's range makes rare, and the rounding's retries. The noise per coordinate has standard deviation
-/// [`Mechanism::total_noise_std`]. Post-processing: costs no privacy.
+/// Lifts each residue to the integer nearest to 0, divides by the scale and undoes the rotation. Unbiased but
+/// for wrapping, which the plan's range makes rare, and the rounding's retries. The noise per coordinate has
+/// standard deviation [`Mechanism::total_noise_std`]. Post-processing: costs no privacy.
 ///
 /// # Errors
 /// [`PipelineError::DimensionMismatch`]; [`PipelineError::OutOfRing`] for a residue not below 2^bits.

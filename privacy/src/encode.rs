@@ -1,5 +1,5 @@
-//! From a rotated update to a vector of integers whose norm is bounded exactly.
-//! Must never let a vector pass whose integer norm exceeds the bound: the sensitivity rests on this check alone.
+//! From a rotated update to a vector of integers whose norm is bounded exactly. Must never let a vector pass
+//! whose integer norm exceeds the bound: the sensitivity rests on this check alone.
 
 use pulp::{Arch, Simd, WithSimd};
 use zeroize::Zeroize;
@@ -16,12 +16,14 @@ const MOST_ATTEMPTS: u32 = 128;
 /// Coordinates rounded at once.
 const BATCH: usize = 1024;
 
-/// Multiplies by the scale and rounds each coordinate to one of its two neighbouring integers, upwards with probability equal
-/// to its fractional part, until the squared norm is at most the mechanism's bound (Kairouz, Liu, Steinke 2021, proposition 22).
+/// Multiplies by the scale and rounds each coordinate to one of its two neighbouring integers, upwards with
+/// probability equal to its fractional part, until the squared norm is at most the mechanism's bound
+/// (Kairouz, Liu, Steinke 2021, proposition 22).
 ///
-/// The uniforms have 32 bits, so that a single try is unbiased up to 2^-32 of an integer unit in each coordinate. Retrying
-/// biases the whole vector by less than one integer unit in Euclidean norm (`docs/privacy/mechanism.md`). Privacy rests on
-/// neither: it holds for every outcome. The number of tries depends on the update, and so does the running time.
+/// The uniforms have 32 bits, so that a single try is unbiased up to 2^-32 of an integer unit in each
+/// coordinate. Retrying biases the whole vector by less than one integer unit in Euclidean norm
+/// (`docs/privacy/mechanism.md`). Privacy rests on neither: it holds for every outcome. The number of tries
+/// depends on the update, and so does the running time.
 pub(crate) fn round(
     mut rotated: Rotated,
     mechanism: &Mechanism,
@@ -29,7 +31,8 @@ pub(crate) fn round(
 ) -> Result<Vec<i32>, PipelineError> {
     let values = std::mem::take(&mut rotated.values);
     let values = zeroize::Zeroizing::new(values);
-    // Rotation in f32 may have lengthened the vector by a hair; shrink it back, so that a try fits as often as promised.
+    // Rotation in f32 may have lengthened the vector by a hair; shrink it back, so that a try fits as often
+    // as promised.
     let length = norm(&values);
     let factor =
         if length > rotated.clip { mechanism.scale() * (rotated.clip / length) } else { mechanism.scale() };
@@ -53,8 +56,8 @@ pub(crate) fn round(
     Err(PipelineError::RoundingNeverFits { attempts: MOST_ATTEMPTS })
 }
 
-/// Rounds one batch and gives the sum of the squares of what came out. The plan keeps coordinates below 2^22, so that 2^10
-/// squares fit.
+/// Rounds one batch and gives the sum of the squares of what came out. The plan keeps coordinates below 2^22,
+/// so that 2^10 squares fit.
 struct RoundPart<'a> {
     values: &'a [f32],
     factor: f64,
@@ -181,8 +184,9 @@ mod tests {
 
     #[test]
     fn rounding_is_unbiased_up_to_its_bound() {
-        // At half the clip norm the bound is never missed: unbiased but for 2^-32. At the full norm a try fits with probability
-        // p >= 1 - e^(-1/2), and retries bias the vector by at most sqrt(1 - p) / 2p < 1.
+        // At half the clip norm the bound is never missed: unbiased but for 2^-32. At the full norm a try
+        // fits with probability p >= 1 - e^(-1/2), and retries bias the vector by at most sqrt(1 - p) / 2p <
+        // 1.
         let (dimension, scale, tries) = (50, 12.3, 40_000_u64);
         let mechanism = mechanism(dimension, scale);
         for length in [0.5_f32, 1.0] {

@@ -9,7 +9,8 @@ pub enum PipelineError {
     Empty,
     /// A coordinate is NaN or infinite.
     #[error(
-        "coordinate {coordinate} of the update is {kind}; training diverged, so discard this update and lower the learning rate"
+        "coordinate {coordinate} of the update is {kind}; training diverged, so discard this update and \
+         lower the learning rate"
     )]
     NotFinite {
         /// Index of the first such coordinate.
@@ -29,7 +30,8 @@ pub enum PipelineError {
     },
     /// The update or sum has another number of coordinates than the plan.
     #[error(
-        "the vector has {found} coordinates but the plan's mechanism has {expected}; check adapter shape and plan version"
+        "the vector has {found} coordinates but the plan's mechanism has {expected}; check adapter shape and \
+         plan version"
     )]
     DimensionMismatch {
         /// Coordinates in the plan.
@@ -49,7 +51,8 @@ pub enum PipelineError {
     },
     /// Randomised rounding never met the norm bound.
     #[error(
-        "randomised rounding missed the norm bound {attempts} times in a row, which has probability below 2^-90; the generator is broken"
+        "randomised rounding missed the norm bound {attempts} times in a row, which has probability below \
+         2^-90; the generator is broken"
     )]
     RoundingNeverFits {
         /// Attempts made.
@@ -57,7 +60,8 @@ pub enum PipelineError {
     },
     /// A coordinate of a sum does not fit into the plan's bits.
     #[error(
-        "coordinate {coordinate} of the sum is {value}, not below 2^{bits}; the sum was not reduced modulo 2^{bits}"
+        "coordinate {coordinate} of the sum is {value}, not below 2^{bits}; the sum was not reduced modulo \
+         2^{bits}"
     )]
     OutOfRing {
         /// Index of the first such coordinate.

@@ -1,5 +1,5 @@
-//! Bulk pseudorandom words from one 32-byte key: AES-256 in counter mode.
-//! Must never be keyed by anything but fresh bytes of the caller's cryptographic generator, and never show its key.
+//! Bulk pseudorandom words from one 32-byte key: AES-256 in counter mode. Must never be keyed by anything but
+//! fresh bytes of the caller's cryptographic generator, and never show its key.
 
 use aes::Aes256;
 use ctr::Ctr128BE;
@@ -10,11 +10,12 @@ use zeroize::{Zeroize, Zeroizing};
 /// Bytes made at once.
 const BUFFER: usize = 4096;
 
-/// A stream of words that nobody without the key tells from uniform ones, if AES-256 is a pseudorandom permutation.
+/// A stream of words that nobody without the key tells from uniform ones, if AES-256 is a pseudorandom
+/// permutation.
 ///
-/// Draws exactly 32 bytes from the caller's generator, so a client that must reproduce a contribution after a crash keeps
-/// those 32 bytes and nothing else. The counter starts at 0 and the words are little-endian: the same key gives the same
-/// words on every platform.
+/// Draws exactly 32 bytes from the caller's generator, so a client that must reproduce a contribution after a
+/// crash keeps those 32 bytes and nothing else. The counter starts at 0 and the words are little-endian: the
+/// same key gives the same words on every platform.
 pub(crate) struct KeyStream {
     cipher: Ctr128BE<Aes256>,
     buffer: [u8; BUFFER],

@@ -2,16 +2,18 @@
 //!
 //! This crate must never do I/O, read a clock, draw ambient randomness or know a peer.
 //!
-//! A client's update passes through [`Clipped`], [`Rotated`] and [`Noised`], each made only from the one before; what leaves is
-//! a vector modulo 2^bits for secure aggregation. The sum of many comes back through [`decode_sum`]. [`Mechanism`] holds the
-//! parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost, [`ParticipationBook`] keeps it for every client and
-//! [`ledger`] for everybody. The guarantees and their proofs are in `docs/privacy/mechanism.md`.
+//! A client's update passes through [`Clipped`], [`Rotated`] and [`Noised`], each made only from the one
+//! before; what leaves is a vector modulo 2^bits for secure aggregation. The sum of many comes back through
+//! [`decode_sum`]. [`Mechanism`] holds the parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost,
+//! [`ParticipationBook`] keeps it for every client and [`ledger`] for everybody. The guarantees and their
+//! proofs are in `docs/privacy/mechanism.md`.
 //!
 //! ```
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_core::SeedableRng;
 //! use tacit_privacy::{
-//!     Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, RdpCurve, RotationSeed, decode_sum, epsilon_spent,
+//!     Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, RdpCurve, RotationSeed, decode_sum,
+//!     epsilon_spent,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

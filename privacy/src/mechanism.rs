@@ -1,5 +1,6 @@
-//! The parameters of one round's mechanism, checked against each other; every later step reads them from here.
-//! Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`] and [`Mechanism::with_encoding`].
+//! The parameters of one round's mechanism, checked against each other; every later step reads them from
+//! here. Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`] and
+//! [`Mechanism::with_encoding`].
 
 mod infeasible;
 mod search;
@@ -26,7 +27,8 @@ pub const MAX_BITS: u32 = 24;
 pub const MIN_LOCAL_SIGMA: f64 = 0.5;
 /// Largest inflation of the sensitivity by rounding that a plan may have.
 pub const MAX_INFLATION: f64 = 2.0;
-/// Standard deviations of a decoded coordinate that fit between the middle and the edge of the ring: `K` of the plan's rule.
+/// Standard deviations of a decoded coordinate that fit between the middle and the edge of the ring: `K` of
+/// the plan's rule.
 const DEVIATIONS_IN_RANGE: f64 = 4.0;
 
 /// Which cohorts count as neighbours: what one client's presence can change.
@@ -73,7 +75,8 @@ pub struct MechanismRequest {
 
 /// A feasible mechanism: the request, the encoding chosen for it, and what follows from both.
 ///
-/// Serialised as the request with `scale` and `bits`; everything else is recomputed, and checked, on the way in.
+/// Serialised as the request with `scale` and `bits`; everything else is recomputed, and checked, on the way
+/// in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "MechanismForm", try_from = "MechanismForm")]
 pub struct Mechanism {
@@ -141,10 +144,10 @@ impl TryFrom<MechanismForm> for Mechanism {
 impl Mechanism {
     /// Picks the fewest bits and, for them, the largest scale that serve `request`.
     ///
-    /// For given bits b the scale s is the largest (cut to six significant digits) with
-    /// `2^b >= 2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, K = 4, `rho = d/p`: everyone survives and every update
-    /// points the same way. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that 16, if
-    /// feasible; failing that the fewest up to 24 that are.
+    /// For given bits b the scale s is the largest (cut to six significant digits) with `2^b >= 2K sqrt(rho
+    /// (n s c)^2 / d + n/4 + n sigma_l^2)`, K = 4, `rho = d/p`: everyone survives and every update points the
+    /// same way. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that
+    /// 16, if feasible; failing that the fewest up to 24 that are.
     ///
     /// # Errors
     /// [`Infeasible`], saying which number stands in the way and what to change.
@@ -152,8 +155,8 @@ impl Mechanism {
         search::choose(request)
     }
 
-    /// The mechanism with the encoding that a plan already fixed; checks all that [`Self::build`] promises, except that the
-    /// encoding is the best one.
+    /// The mechanism with the encoding that a plan already fixed; checks all that [`Self::build`] promises,
+    /// except that the encoding is the best one.
     ///
     /// # Errors
     /// [`Infeasible`], as [`Self::build`].
@@ -265,8 +268,8 @@ impl Mechanism {
         self.bits
     }
 
-    /// Largest distance between the integer sums of two neighbouring cohorts, in integer units: Delta2 for zero-out, twice
-    /// that for replace-one.
+    /// Largest distance between the integer sums of two neighbouring cohorts, in integer units: Delta2 for
+    /// zero-out, twice that for replace-one.
     #[must_use]
     pub fn sensitivity(&self) -> f64 {
         self.sensitivity
@@ -316,8 +319,8 @@ impl Mechanism {
         self.request.corrupt.of(self.request.clients)
     }
 
-    /// Standard deviation of the noise in each coordinate of the decoded sum of `survivors` updates, in the units of the
-    /// update: `sigma_l sqrt(survivors) / s`. Rounding and wrapping come on top.
+    /// Standard deviation of the noise in each coordinate of the decoded sum of `survivors` updates, in the
+    /// units of the update: `sigma_l sqrt(survivors) / s`. Rounding and wrapping come on top.
     #[must_use]
     pub fn total_noise_std(&self, survivors: u32) -> f64 {
         (f64::from(survivors) * self.local_variance()).sqrt() / self.scale

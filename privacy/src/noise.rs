@@ -14,7 +14,8 @@ use crate::rotate::Rotated;
 
 /// A clipped, rotated and rounded update with this client's noise share, reduced modulo 2^bits.
 ///
-/// Made only by [`Rotated::noise`], which is reached only through [`crate::Clipped::new`] and [`crate::Clipped::rotate`]:
+/// Made only by [`Rotated::noise`], which is reached only through [`crate::Clipped::new`] and
+/// [`crate::Clipped::rotate`]:
 ///
 /// ```compile_fail,E0423
 /// let forged = tacit_privacy::Noised(vec![1, 2, 3]);
@@ -53,16 +54,16 @@ pub struct Noised {
 }
 
 impl Rotated {
-    /// Scales, rounds at random until the integer norm is within bounds, adds this client's discrete Gaussian noise share and
-    /// reduces modulo 2^bits.
+    /// Scales, rounds at random until the integer norm is within bounds, adds this client's discrete Gaussian
+    /// noise share and reduces modulo 2^bits.
     ///
-    /// Draws exactly 32 bytes from `rng`; rounding and noise follow from these and the vector. They must be fresh
-    /// operating-system randomness in every round, kept secret, and stored only so that the same contribution can be sent
-    /// again after a crash.
+    /// Draws exactly 32 bytes from `rng`; rounding and noise follow from these and the vector. They must be
+    /// fresh operating-system randomness in every round, kept secret, and stored only so that the same
+    /// contribution can be sent again after a crash.
     ///
     /// # Errors
-    /// [`PipelineError::DimensionMismatch`] and [`PipelineError::ClipMismatch`] when the update was not made for this
-    /// mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken.
+    /// [`PipelineError::DimensionMismatch`] and [`PipelineError::ClipMismatch`] when the update was not made
+    /// for this mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken.
     pub fn noise<R: CryptoRng + ?Sized>(
         self,
         mechanism: &Mechanism,

@@ -1,10 +1,11 @@
-//! The public random rotation that spreads an update evenly over all coordinates, and its inverse.
-//! Must never depend on anything but the vector and the public seed: all clients of a cohort apply the same rotation.
+//! The public random rotation that spreads an update evenly over all coordinates, and its inverse. Must never
+//! depend on anything but the vector and the public seed: all clients of a cohort apply the same rotation.
 //!
-//! With `p` the largest power of two not above the dimension `d`: random signs and an orthonormal Walsh-Hadamard transform
-//! on the first `p` coordinates, then, unless `p = d`, the same with fresh signs on the last `p`. Each stage is
-//! orthonormal, so the whole is, for any `d` and without padding. After it every coordinate is sub-Gaussian with variance
-//! at most `norm^2 / p < 2 norm^2 / d` over the signs (Kairouz, Liu, Steinke 2021, lemma 29, applied to each stage).
+//! With `p` the largest power of two not above the dimension `d`: random signs and an orthonormal
+//! Walsh-Hadamard transform on the first `p` coordinates, then, unless `p = d`, the same with fresh signs on
+//! the last `p`. Each stage is orthonormal, so the whole is, for any `d` and without padding. After it every
+//! coordinate is sub-Gaussian with variance at most `norm^2 / p < 2 norm^2 / d` over the signs (Kairouz, Liu,
+//! Steinke 2021, lemma 29, applied to each stage).
 
 mod hadamard;
 
@@ -94,8 +95,8 @@ fn stages(dimension: usize) -> Vec<Range<usize>> {
     starts.into_iter().map(|start| start..start + length).collect()
 }
 
-/// Multiplies coordinate `i` by `1/sqrt(p)`, and by -1 where bit `i mod 8` (lowest first) of byte `i / 8` of the ChaCha20
-/// keystream with key `seed` and stream number `stage` is set.
+/// Multiplies coordinate `i` by `1/sqrt(p)`, and by -1 where bit `i mod 8` (lowest first) of byte `i / 8` of
+/// the ChaCha20 keystream with key `seed` and stream number `stage` is set.
 fn apply_signs(block: &mut [f32], seed: &RotationSeed, stage: usize) {
     let mut generator = ChaCha20Rng::from_seed(seed.0);
     generator.set_stream(stage as u64);
@@ -172,7 +173,8 @@ mod tests {
                     let flat = 1.0 / (length as f32).sqrt();
                     assert!(values.iter().all(|value| (value.abs() - flat).abs() < 1e-6), "d = {dimension}");
                 } else {
-                    // Sub-Gaussian with variance 1/p: beyond 7 standard deviations has probability below 2 d e^-24.5.
+                    // Sub-Gaussian with variance 1/p: beyond 7 standard deviations has probability below 2 d
+                    // e^-24.5.
                     let bound = 7.0 / (length as f32).sqrt();
                     assert!(
                         largest <= bound.min(1.0),
@@ -185,7 +187,8 @@ mod tests {
 
     #[test]
     fn the_variance_over_seeds_is_at_most_one_over_p() {
-        // d = 6: coordinates 0 and 1 see only stage one, 2 to 5 both. Averages over 4,000 seeds of a unit vector's squares.
+        // d = 6: coordinates 0 and 1 see only stage one, 2 to 5 both. Averages over 4,000 seeds of a unit
+        // vector's squares.
         let (dimension, seeds) = (6, 4_000_u32);
         let mut mean_square = vec![0.0_f64; dimension];
         for seed in 0..seeds {
@@ -199,7 +202,8 @@ mod tests {
         }
         let total: f64 = mean_square.iter().sum();
         assert!((total - 1.0).abs() < 1e-5, "{total}");
-        // 1/p = 1/4; the mean of 4,000 squares of variance at most 2/16 strays by at most 0.03 (5 standard errors).
+        // 1/p = 1/4; the mean of 4,000 squares of variance at most 2/16 strays by at most 0.03 (5 standard
+        // errors).
         assert!(mean_square.iter().all(|&square| square < 0.25 + 0.03), "{mean_square:?}");
     }
 
@@ -212,7 +216,8 @@ mod tests {
             values[0]
         };
         let signs: Vec<f32> = (0..8).map(sign).collect();
-        // First keystream byte of ChaCha20 under the all-zero key, stream 0, is 0x76: lowest bit 0, so no flip.
+        // First keystream byte of ChaCha20 under the all-zero key, stream 0, is 0x76: lowest bit 0, so no
+        // flip.
         assert_eq!(signs[0], 1.0);
         assert!(signs.contains(&-1.0), "eight seeds gave no flip: {signs:?}");
         let mut eight = vec![1.0_f32; 8];

@@ -1,9 +1,10 @@
-//! Discrete Gaussian noise over the integers: a cumulative table searched over its full length, widened by convolution.
-//! Must never use floating point on a sample, nor let its running time depend on one.
+//! Discrete Gaussian noise over the integers: a cumulative table searched over its full length, widened by
+//! convolution. Must never use floating point on a sample, nor let its running time depend on one.
 //!
-//! Law: `P(x) ~ exp(-x^2 / (2 v))` for all integers x (Canonne, Kamath, Steinke 2020). Construction: table samples
-//! `X_0, ..., X_L` of one small variance, put together as `X_0 + k_1 (X_1 + k_2 (X_2 + ...))` (Micciancio, Walter 2017).
-//! The statistical distance from the exact law is at most [`DISTANCE`] a sample; `docs/privacy/mechanism.md` proves it.
+//! Law: `P(x) ~ exp(-x^2 / (2 v))` for all integers x (Canonne, Kamath, Steinke 2020). Construction: table
+//! samples `X_0, ..., X_L` of one small variance, put together as `X_0 + k_1 (X_1 + k_2 (X_2 + ...))`
+//! (Micciancio, Walter 2017). The statistical distance from the exact law is at most [`DISTANCE`] a sample;
+//! `docs/privacy/mechanism.md` proves it.
 
 mod chain;
 mod fixed;
@@ -15,7 +16,8 @@ use crate::keystream::KeyStream;
 use chain::Chain;
 use table::Table;
 
-/// Total variation distance of one sample from the exact discrete Gaussian: at most 2^-100, for any accepted variance.
+/// Total variation distance of one sample from the exact discrete Gaussian: at most 2^-100, for any accepted
+/// variance.
 pub const DISTANCE: f64 = 1.0 / (1_u128 << 100) as f64;
 /// Smallest variance accepted, the square of standard deviation 1/2.
 pub const MIN_VARIANCE: f64 = 0.25;
@@ -56,8 +58,8 @@ impl DiscreteGaussian {
         Ok(Self { variance, table, weights: chain.weights() })
     }
 
-    /// The variance parameter `v` of the law, in squared integer units. The true variance is at most `v` and, from
-    /// `v = 1` on, within 1e-6 of it.
+    /// The variance parameter `v` of the law, in squared integer units. The true variance is at most `v` and,
+    /// from `v = 1` on, within 1e-6 of it.
     #[must_use]
     pub fn variance(&self) -> f64 {
         self.variance
@@ -90,8 +92,8 @@ impl DiscreteGaussian {
         zeroize::Zeroize::zeroize(&mut words);
     }
 
-    /// The same where the upper 63 bits of a word equal a table entry: this happens to one sample in about 2^56, and the
-    /// 64 bits that then decide are drawn only for these.
+    /// The same where the upper 63 bits of a word equal a table entry: this happens to one sample in about
+    /// 2^56, and the 64 bits that then decide are drawn only for these.
     #[cold]
     fn add_level_with_ties(
         &self,
@@ -111,7 +113,8 @@ impl DiscreteGaussian {
     }
 }
 
-/// Adds `weight` times the samples of `words` to `batch`, or nothing and says false where more bits must decide one of them.
+/// Adds `weight` times the samples of `words` to `batch`, or nothing and says false where more bits must
+/// decide one of them.
 struct AddLevel<'a> {
     table: &'a Table,
     batch: &'a mut [i32],
@@ -138,7 +141,8 @@ impl WithSimd for AddLevel<'_> {
     }
 }
 
-/// `weight` times `magnitude`, negated where the lowest bit of `word` is set; below 2^31 for any accepted variance.
+/// `weight` times `magnitude`, negated where the lowest bit of `word` is set; below 2^31 for any accepted
+/// variance.
 #[inline(always)]
 fn signed(magnitude: i64, word: u64, weight: i64) -> i32 {
     let negate = -((word & 1) as i64);

@@ -65,7 +65,8 @@ impl BasisPoints {
     /// The fraction whose decimal form is the number `value`.
     ///
     /// # Errors
-    /// [`UnitError::NotAFraction`] unless `value` is the double nearest to a multiple of 1/10,000 between 0 and 1.
+    /// [`UnitError::NotAFraction`] unless `value` is the double nearest to a multiple of 1/10,000 between 0
+    /// and 1.
     pub fn from_decimal(value: f64) -> Result<Self, UnitError> {
         let refused = || UnitError::NotAFraction(value.to_string());
         if !(0.0..=1.0).contains(&value) {

@@ -1,4 +1,5 @@
-//! The whole crate from outside: updates in, ring vectors summed as secure aggregation would, estimate and cost out.
+//! The whole crate from outside: updates in, ring vectors summed as secure aggregation would, estimate and
+//! cost out.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -26,7 +27,8 @@ fn mechanism(clients: u32, dimension: usize, noise_multiplier: f64) -> Mechanism
     .unwrap()
 }
 
-/// A client's update: `length` times a direction that differs from client to client, around a direction that all share.
+/// A client's update: `length` times a direction that differs from client to client, around a direction that
+/// all share.
 fn update(client: u32, dimension: usize, length: f32) -> Vec<f32> {
     let mut rng = ChaCha20Rng::seed_from_u64(u64::from(client) + 1);
     let mut uniform = || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
@@ -93,7 +95,8 @@ fn the_decoded_sum_is_off_by_the_predicted_noise_and_no_less() {
 
 #[test]
 fn an_unanimous_cohort_at_the_clip_norm_does_not_wrap() {
-    // The worst case that the range is planned for: everyone survives, and sends the same vector of the largest norm.
+    // The worst case that the range is planned for: everyone survives, and sends the same vector of the
+    // largest norm.
     let (clients, dimension) = (60, 1500);
     let mechanism = mechanism(clients, dimension, 0.5);
     let values = update(7, dimension, 0.5);
@@ -105,7 +108,8 @@ fn an_unanimous_cohort_at_the_clip_norm_does_not_wrap() {
     let exact: Vec<f64> = values.iter().map(|x| f64::from(*x) * f64::from(clients)).collect();
     let expected =
         mechanism.total_noise_std(clients).hypot((f64::from(clients) / 4.0).sqrt() / mechanism.scale());
-    // A single wrapped coordinate adds (2^bits / scale)^2 / d, at least (8 expected)^2 / d, to the mean square.
+    // A single wrapped coordinate adds (2^bits / scale)^2 / d, at least (8 expected)^2 / d, to the mean
+    // square.
     let error = distance(&decoded, &exact);
     assert!(error < expected * 1.3, "off by {error}, expected {expected}");
 }

@@ -7,8 +7,8 @@ use super::{AccountantError, DistributedGaussian, tau};
 use crate::mechanism::Mechanism;
 use crate::sampler;
 
-/// Grid points per doubling of `alpha - 1`. Neighbours differ by 2.2%, so the best grid order is within 1.1% of the best
-/// real one, and epsilon, whose derivative vanishes there, within 1e-4 of its value.
+/// Grid points per doubling of `alpha - 1`. Neighbours differ by 2.2%, so the best grid order is within 1.1%
+/// of the best real one, and epsilon, whose derivative vanishes there, within 1e-4 of its value.
 const POINTS_PER_OCTAVE: i32 = 32;
 /// The smallest order is `1 + 2^-10`.
 const LOWEST_OCTAVE: i32 = -10;
@@ -16,11 +16,12 @@ const LOWEST_OCTAVE: i32 = -10;
 const HIGHEST_OCTAVE: i32 = 18;
 /// Number of orders.
 const ORDERS: usize = ((HIGHEST_OCTAVE - LOWEST_OCTAVE) * POINTS_PER_OCTAVE + 1) as usize;
-/// Relative allowance for the rounding errors of the sums and logarithms here, each of which is below 1e-15 a step.
+/// Relative allowance for the rounding errors of the sums and logarithms here, each of which is below 1e-15 a
+/// step.
 const ROUNDING: f64 = 1e-12;
 
-/// `eps(alpha)`, the largest Rényi divergence of order alpha between the outputs for two neighbouring cohorts, in nats, at
-/// each order of a fixed grid from `1 + 2^-10` to `1 + 2^18`.
+/// `eps(alpha)`, the largest Rényi divergence of order alpha between the outputs for two neighbouring
+/// cohorts, in nats, at each order of a fixed grid from `1 + 2^-10` to `1 + 2^18`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "CurveForm", try_from = "CurveForm")]
 pub struct RdpCurve {
@@ -44,8 +45,8 @@ impl RdpCurve {
     }
 
     /// The curve of continuous Gaussian noise of standard deviation `noise_multiplier` times the sensitivity:
-    /// `alpha / (2 z^2)` (Mironov 2017, proposition 7). The discrete Gaussian has the same bound (Canonne, Kamath, Steinke
-    /// 2020, theorem 4).
+    /// `alpha / (2 z^2)` (Mironov 2017, proposition 7). The discrete Gaussian has the same bound (Canonne,
+    /// Kamath, Steinke 2020, theorem 4).
     ///
     /// Without noise, or with a multiplier that is not a positive number, every divergence is infinite.
     #[must_use]
@@ -57,15 +58,16 @@ impl RdpCurve {
         }
     }
 
-    /// The curve of one released round of `mechanism` with `survivors` updates in the sum, as the coordinator and its
-    /// colluders see it.
+    /// The curve of one released round of `mechanism` with `survivors` updates in the sum, as the coordinator
+    /// and its colluders see it.
     ///
-    /// Counts only the noise that is guaranteed: of the survivors, `floor(gamma n)` may know or omit their own. The rest, H,
-    /// add variance `H sigma_l^2`; the bound is proposition 14 of Kairouz, Liu, Steinke 2021. No amplification by sampling:
-    /// the coordinator knows who took part.
+    /// Counts only the noise that is guaranteed: of the survivors, `floor(gamma n)` may know or omit their
+    /// own. The rest, H, add variance `H sigma_l^2`; the bound is proposition 14 of Kairouz, Liu, Steinke
+    /// 2021. No amplification by sampling: the coordinator knows who took part.
     ///
     /// # Errors
-    /// [`AccountantError::TooFewSurvivors`] below `n_min`, [`AccountantError::MoreSurvivorsThanClients`] above n.
+    /// [`AccountantError::TooFewSurvivors`] below `n_min`, [`AccountantError::MoreSurvivorsThanClients`]
+    /// above n.
     pub fn distributed_discrete_gaussian(
         mechanism: &Mechanism,
         survivors: u32,
@@ -108,14 +110,16 @@ impl RdpCurve {
         Self { divergences, sampling_distance: self.sampling_distance * count }
     }
 
-    /// The smallest epsilon for which the composed mechanism is known to be (epsilon, `delta`) differentially private:
-    /// `min over alpha of eps(alpha) + ln(1 - 1/alpha) - (ln delta + ln alpha) / (alpha - 1)`, never below 0 (Canonne,
-    /// Kamath, Steinke 2020, proposition 12).
+    /// The smallest epsilon for which the composed mechanism is known to be (epsilon, `delta`) differentially
+    /// private: `min over alpha of eps(alpha) + ln(1 - 1/alpha) - (ln delta + ln alpha) / (alpha - 1)`, never
+    /// below 0 (Canonne, Kamath, Steinke 2020, proposition 12).
     ///
-    /// This counts ideal noise alone; [`super::epsilon_spent`] also takes off delta what sampling and protocol cost.
+    /// This counts ideal noise alone; [`super::epsilon_spent`] also takes off delta what sampling and
+    /// protocol cost.
     ///
     /// # Errors
-    /// [`AccountantError::DeltaOutOfRange`] unless `0 < delta < 1`; [`AccountantError::Unbounded`] when no order is finite.
+    /// [`AccountantError::DeltaOutOfRange`] unless `0 < delta < 1`; [`AccountantError::Unbounded`] when no
+    /// order is finite.
     pub fn epsilon(&self, delta: f64) -> Result<f64, AccountantError> {
         if !(delta > 0.0 && delta < 1.0) {
             return Err(AccountantError::DeltaOutOfRange(delta));
@@ -137,8 +141,9 @@ impl RdpCurve {
         if smallest.is_finite() { Ok(smallest.max(0.0)) } else { Err(AccountantError::Unbounded) }
     }
 
-    /// Total variation distance between the noise that is drawn and the law that the divergences are of: eta d H for each round
-    /// of the distributed discrete Gaussian, with H honest shares and eta the sampler's distance; 0 for ideal mechanisms.
+    /// Total variation distance between the noise that is drawn and the law that the divergences are of: eta
+    /// d H for each round of the distributed discrete Gaussian, with H honest shares and eta the sampler's
+    /// distance; 0 for ideal mechanisms.
     #[must_use]
     pub fn sampling_distance(&self) -> f64 {
         self.sampling_distance

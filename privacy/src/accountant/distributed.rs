@@ -1,10 +1,11 @@
-//! Rényi divergence of the distributed discrete Gaussian: a sum of independent discrete Gaussian noise shares.
-//! Must never be given a noise variance that colluders or drop-outs could have taken away.
+//! Rényi divergence of the distributed discrete Gaussian: a sum of independent discrete Gaussian noise
+//! shares. Must never be given a noise variance that colluders or drop-outs could have taken away.
 
 use std::f64::consts::PI;
 
-/// How far a sum of `honest` discrete Gaussians, each of variance parameter `local_variance`, is from one discrete
-/// Gaussian: `tau = 10 sum_{j=1}^{H-1} exp(-2 pi^2 sigma_l^2 j/(j+1))` (Kairouz, Liu, Steinke 2021, theorem 1).
+/// How far a sum of `honest` discrete Gaussians, each of variance parameter `local_variance`, is from one
+/// discrete Gaussian: `tau = 10 sum_{j=1}^{H-1} exp(-2 pi^2 sigma_l^2 j/(j+1))` (Kairouz, Liu, Steinke 2021,
+/// theorem 1).
 pub(crate) fn tau(local_variance: f64, honest: u32) -> f64 {
     let exponent = -2.0 * PI * PI * local_variance;
     10.0 * (1..honest).map(|j| (exponent * f64::from(j) / f64::from(j + 1)).exp()).sum::<f64>()
@@ -24,8 +25,8 @@ pub(crate) struct DistributedGaussian {
 }
 
 impl DistributedGaussian {
-    /// The Rényi divergence at `order`, in nats: the smallest of the three bounds of Kairouz, Liu, Steinke 2021,
-    /// proposition 14. The vectors are of integers, so `Delta1 <= Delta2 min(sqrt(d), Delta2)`.
+    /// The Rényi divergence at `order`, in nats: the smallest of the three bounds of Kairouz, Liu, Steinke
+    /// 2021, proposition 14. The vectors are of integers, so `Delta1 <= Delta2 min(sqrt(d), Delta2)`.
     pub(crate) fn divergence(&self, tau: f64, order: f64) -> f64 {
         let dimension = self.dimension as f64;
         let sigma = (f64::from(self.honest) * self.local_variance).sqrt();
@@ -42,7 +43,8 @@ impl DistributedGaussian {
 mod tests {
     use super::*;
 
-    /// Dimension, sensitivity, local variance, honest shares and order; tau; the three bounds. From the formulas, in Python.
+    /// Dimension, sensitivity, local variance, honest shares and order; tau; the three bounds. From the
+    /// formulas, in Python.
     type Case = (usize, f64, f64, u32, f64, f64, [f64; 3]);
 
     const CASES: [Case; 6] = [

@@ -5,15 +5,15 @@ use super::{AccountantError, RdpCurve};
 
 /// Probability with which one round's protocol may fail to keep its promise: 2^-40.
 pub const ROUND_FAILURE: f64 = 1.0 / (1_u64 << 40) as f64;
-/// Steps in which the fixed point must be found. Where delta is not nearly used up, each makes the error that remains many
-/// times smaller.
+/// Steps in which the fixed point must be found. Where delta is not nearly used up, each makes the error that
+/// remains many times smaller.
 const MOST_STEPS: usize = 64;
 
 /// Epsilon at `delta` of `rounds` rounds that cost `curve` altogether.
 ///
 /// Each round may fail with probability [`ROUND_FAILURE`], and noise at total variation distance D
-/// ([`RdpCurve::sampling_distance`]) from the exact law costs `(1 + e^epsilon) D` of delta; both are taken off `delta` first.
-/// The result is an epsilon that satisfies its own equation.
+/// ([`RdpCurve::sampling_distance`]) from the exact law costs `(1 + e^epsilon) D` of delta; both are taken
+/// off `delta` first. The result is an epsilon that satisfies its own equation.
 ///
 /// # Errors
 /// [`AccountantError::DeltaOutOfRange`], [`AccountantError::Unbounded`] as [`RdpCurve::epsilon`], and

@@ -1,9 +1,9 @@
 //! The one byte string that an entry has: what is hashed, and later signed.
 //! Must never accept two encodings of the same entry, nor one encoding of two.
 //!
-//! A sequence of fields, each a big-endian `u32` length and that many bytes: the tag, then the fields of [`Entry`] in the order
-//! written below. Integers are big-endian at their full width, real numbers are the bits of their double, fractions are basis
-//! points. A later version of the entry takes another tag.
+//! A sequence of fields, each a big-endian `u32` length and that many bytes: the tag, then the fields of
+//! [`Entry`] in the order written below. Integers are big-endian at their full width, real numbers are the
+//! bits of their double, fractions are basis points. A later version of the entry takes another tag.
 
 use super::{Entry, Hash, LedgerError, Record};
 use crate::mechanism::{Adjacency, Mechanism, MechanismRequest};

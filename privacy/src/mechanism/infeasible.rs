@@ -50,8 +50,8 @@ pub enum Infeasible {
     },
     /// `n_min` is below what the drop-out allowance leaves.
     #[error(
-        "n_min = {n_min} is below the {least} clients that survive when {dropout} of {clients} ({allowed_drops}) drop out; \
-         raise n_min to at least {least} or raise dropout"
+        "n_min = {n_min} is below the {least} clients that survive when {dropout} of {clients} \
+         ({allowed_drops}) drop out; raise n_min to at least {least} or raise dropout"
     )]
     MinimumBelowSurvivors {
         /// Fewest survivors demanded.
@@ -67,8 +67,8 @@ pub enum Infeasible {
     },
     /// Fewer than two honest survivors are guaranteed.
     #[error(
-        "only {honest} honest survivors are guaranteed: n_min = {n_min} less {colluders} colluders ({corrupt} of {clients}); \
-         two are needed, so raise n_min, enlarge the cohort or lower corrupt"
+        "only {honest} honest survivors are guaranteed: n_min = {n_min} less {colluders} colluders \
+         ({corrupt} of {clients}); two are needed, so raise n_min, enlarge the cohort or lower corrupt"
     )]
     TooFewHonest {
         /// Fewest survivors demanded.
@@ -84,8 +84,9 @@ pub enum Infeasible {
     },
     /// A client's noise share would be too narrow for the sum of shares to resemble a Gaussian.
     #[error(
-        "at {bits} bits a client's noise share has standard deviation {local_sigma:.4}, below {MIN_LOCAL_SIGMA}; \
-         raise noise_multiplier (now {noise_multiplier}) or the bits, or shrink the cohort"
+        "at {bits} bits a client's noise share has standard deviation {local_sigma:.4}, below \
+         {MIN_LOCAL_SIGMA}; raise noise_multiplier (now {noise_multiplier}) or the bits, or shrink the \
+         cohort"
     )]
     NoiseTooSmall {
         /// Bits per coordinate.
@@ -97,7 +98,8 @@ pub enum Infeasible {
     },
     /// A client's noise share is wider than the sampler serves.
     #[error(
-        "at {bits} bits a client's noise share has standard deviation {local_sigma:.0}, above 2^22; lower the scale"
+        "at {bits} bits a client's noise share has standard deviation {local_sigma:.0}, above 2^22; lower \
+         the scale"
     )]
     NoiseTooLarge {
         /// Bits per coordinate.
@@ -107,8 +109,9 @@ pub enum Infeasible {
     },
     /// Rounding lengthens the updates too much at the largest scale that fits.
     #[error(
-        "at {bits} bits rounding {dimension} coordinates inflates the sensitivity {inflation:.3} times, above {MAX_INFLATION}; \
-         use more bits, a smaller dimension, a cohort smaller than {clients} or a smaller noise_multiplier"
+        "at {bits} bits rounding {dimension} coordinates inflates the sensitivity {inflation:.3} times, \
+         above {MAX_INFLATION}; use more bits, a smaller dimension, a cohort smaller than {clients} or a \
+         smaller noise_multiplier"
     )]
     Inflated {
         /// Bits per coordinate.

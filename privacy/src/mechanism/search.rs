@@ -37,9 +37,9 @@ impl Noise {
     }
 }
 
-/// `floor(Delta2^2)` for updates of norm at most `norm` before rounding (Kairouz, Liu, Steinke 2021, theorem 1):
-/// `Delta2^2 = min{ r^2 + d/4 + sqrt(2 ln(1/beta)) (r + sqrt(d)/2), (r + sqrt(d))^2 }` with `beta = e^(-1/2)`, which makes
-/// the square root 1. Saturates at 2^63.
+/// `floor(Delta2^2)` for updates of norm at most `norm` before rounding (Kairouz, Liu, Steinke 2021, theorem
+/// 1): `Delta2^2 = min{ r^2 + d/4 + sqrt(2 ln(1/beta)) (r + sqrt(d)/2), (r + sqrt(d))^2 }` with `beta =
+/// e^(-1/2)`, which makes the square root 1. Saturates at 2^63.
 pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     let dimension = dimension as f64;
     let by_chance = norm * norm + dimension / 4.0 + (norm + dimension.sqrt() / 2.0);
@@ -48,8 +48,8 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     (by_chance.min(for_certain).floor() as u64).min(1 << 63)
 }
 
-/// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, or four times a single update's norm bound where that is more: an update
-/// alone must never wrap.
+/// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, or four times a single update's norm bound where that is
+/// more: an update alone must never wrap.
 pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
     let clients = f64::from(request.clients);
     let dimension = request.dimension as f64;

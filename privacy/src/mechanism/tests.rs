@@ -169,7 +169,10 @@ fn the_serial_form_is_checked_on_the_way_in() {
     let json = serde_json::to_string(&mechanism).unwrap();
     assert_eq!(
         json,
-        r#"{"clients":128,"n_min":103,"corrupt":0.05,"dropout":0.2,"dimension":6144,"clip":0.5,"noise_multiplier":1.0,"adjacency":"zero-out","scale":441.939,"bits":12}"#
+        concat!(
+            r#"{"clients":128,"n_min":103,"corrupt":0.05,"dropout":0.2,"dimension":6144,"clip":0.5,"#,
+            r#""noise_multiplier":1.0,"adjacency":"zero-out","scale":441.939,"bits":12}"#
+        )
     );
     assert_eq!(serde_json::from_str::<Mechanism>(&json).unwrap(), mechanism);
     let lies = [
@@ -232,18 +235,22 @@ proptest! {
             Ok(mechanism) => {
                 assert_consistent(&mechanism);
                 let larger = mechanism.scale() * 1.0001;
-                let range = required_range(&request, larger, Noise::at(&request, mechanism.honest_minimum(), larger).local_variance);
+                let noise = Noise::at(&request, mechanism.honest_minimum(), larger);
+                let range = required_range(&request, larger, noise.local_variance);
                 prop_assert!(range > f64::from(1_u32 << mechanism.bits()), "a larger scale fits");
                 // Text carries the scale exactly; clip and noise multiplier were drawn with all their digits.
                 let scale = mechanism.scale().to_string().parse::<f64>().unwrap();
-                prop_assert_eq!(Mechanism::with_encoding(&request, mechanism.bits(), scale).unwrap(), mechanism);
+                let again = Mechanism::with_encoding(&request, mechanism.bits(), scale).unwrap();
+                prop_assert_eq!(again, mechanism);
             }
             Err(error) => {
                 let honest = request.n_min.saturating_sub(corrupt.of(clients));
                 let excused = match error {
                     Infeasible::TooFewHonest { .. } => honest < 2,
                     Infeasible::NoiseTooSmall { .. } => request.noise_multiplier < 1.0,
-                    Infeasible::Inflated { .. } | Infeasible::RangeTooSmall { .. } => request.noise_multiplier > 1.0,
+                    Infeasible::Inflated { .. } | Infeasible::RangeTooSmall { .. } => {
+                        request.noise_multiplier > 1.0
+                    }
                     _ => false,
                 };
                 prop_assert!(excused, "{request:?}: {error}");

@@ -1,8 +1,8 @@
-//! How a wide discrete Gaussian is put together from narrow ones: the multipliers, and the distance that this costs.
-//! Must never pick a chain below the smoothness that the proof in `docs/privacy/mechanism.md` needs.
+//! How a wide discrete Gaussian is put together from narrow ones: the multipliers, and the distance that this
+//! costs. Must never pick a chain below the smoothness that the proof in `docs/privacy/mechanism.md` needs.
 
-/// Every level's conditional Gaussian must have at least this variance: then summing it over the integers, shifted
-/// anyhow, is constant up to a relative 2^-112.
+/// Every level's conditional Gaussian must have at least this variance: then summing it over the integers,
+/// shifted anyhow, is constant up to a relative 2^-112.
 const MIN_SMOOTHNESS: f64 = 4.0;
 /// Largest standard deviation of the table, for which the fixed-point sums still fit.
 const MAX_BASE_DEVIATION: f64 = 48.0;
@@ -53,7 +53,8 @@ impl Chain {
         self.multipliers.iter().rev().fold(1.0, |factor, &k| 1.0 + (k * k) as f64 * factor)
     }
 
-    /// The smallest variance, over the levels, of the inner sample given the outer sum; infinite for a single level.
+    /// The smallest variance, over the levels, of the inner sample given the outer sum; infinite for a single
+    /// level.
     pub(super) fn smoothness(&self, base_variance: f64) -> f64 {
         let (mut factor, mut smallest) = (1.0, f64::INFINITY);
         for &k in self.multipliers.iter().rev() {

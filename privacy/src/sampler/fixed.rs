@@ -29,9 +29,9 @@ pub(super) fn divide(numerator: u128, denominator: u128, bits: u32) -> u128 {
 
 /// `exp(-x)` for a fraction `0 < x <= 1/2`, off by at most 2^-121.
 ///
-/// The alternating Taylor series. Term `n` is off by at most two units of 2^-128: it inherits at most half of its
-/// predecessor's error and adds one for each floor. Fewer than 40 terms are not zero, and what is left out is below one
-/// unit, so the sum is off by fewer than 2^7 units.
+/// The alternating Taylor series. Term `n` is off by at most two units of 2^-128: it inherits at most half of
+/// its predecessor's error and adds one for each floor. Fewer than 40 terms are not zero, and what is left
+/// out is below one unit, so the sum is off by fewer than 2^7 units.
 pub(super) fn exp_minus(x: u128) -> u128 {
     debug_assert!(x > 0 && x <= 1 << 127);
     let (mut term, mut sum, mut n) = (x, x, 2_u128);
@@ -44,10 +44,12 @@ pub(super) fn exp_minus(x: u128) -> u128 {
     sum.wrapping_neg()
 }
 
-/// `exp(-numerator / denominator)` for positive numbers and `denominator < 2^126`, off by at most 2^-119; below 2^-138, zero.
+/// `exp(-numerator / denominator)` for positive numbers and `denominator < 2^126`, off by at most 2^-119;
+/// below 2^-138, zero.
 ///
-/// `exp(-n - f) = exp(-1/2)^2n exp(-f/2)^2`. Each factor is at most 1, and so passes on at most the sum of the errors: 2^-121
-/// twice for a square, and for the power of 1/e no more than for its first, since each step shrinks what came before.
+/// `exp(-n - f) = exp(-1/2)^2n exp(-f/2)^2`. Each factor is at most 1, and so passes on at most the sum of
+/// the errors: 2^-121 twice for a square, and for the power of 1/e no more than for its first, since each
+/// step shrinks what came before.
 pub(super) fn exp_minus_ratio(numerator: u128, denominator: u128) -> u128 {
     debug_assert!(numerator > 0 && denominator > 0 && denominator < 1 << 126);
     let (whole, rest) = (numerator / denominator, numerator % denominator);

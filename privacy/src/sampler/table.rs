@@ -16,7 +16,8 @@ const TAIL: u128 = 1 << 21;
 /// Fraction bits of the unnormalised cumulative sum, whose whole part is then below 2^7.
 const SUM_SHIFT: u32 = 128 - 120;
 
-/// Entry `j` is `floor(2^127 P(|X| <= j))`; the magnitude of a 127-bit uniform `u` is the number of entries not above it.
+/// Entry `j` is `floor(2^127 P(|X| <= j))`; the magnitude of a 127-bit uniform `u` is the number of entries
+/// not above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     high: Vec<i64>,
@@ -48,9 +49,10 @@ impl Table {
         self.high.len()
     }
 
-    /// Replaces each of `words`, 63-bit uniforms, by its magnitude, and says whether any of them equals an entry's upper bits.
+    /// Replaces each of `words`, 63-bit uniforms, by its magnitude, and says whether any of them equals an
+    /// entry's upper bits.
     ///
-    /// The length must be a multiple of [`LANES`].
+    /// The length must be a multiple of four of the machine's vectors; 256 always is.
     #[inline(always)]
     pub(super) fn look_up<S: Simd>(&self, simd: S, words: &mut [i64]) -> bool {
         let (vectors, rest) = S::as_mut_simd_i64s(words);

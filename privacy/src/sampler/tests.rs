@@ -26,7 +26,8 @@ fn real(value: i64) -> Real {
     Real::from(value).with_precision(300).value()
 }
 
-/// `exp(-x^2 / (2 v))` for `x = 0..=most`, and the sum over all integers, to 300 bits; `v = steps / (divisor 2^32)`.
+/// `exp(-x^2 / (2 v))` for `x = 0..=most`, and the sum over all integers, to 300 bits; `v = steps / (divisor
+/// 2^32)`.
 fn exact_weights(steps: u128, divisor: u128, most: i64) -> (Vec<Real>, Real) {
     let exponent = Real::from(divisor << 31).with_precision(300).value() / Real::from(steps);
     let weight = |x: i64| (-(&exponent * real(x * x))).exp();
@@ -234,7 +235,8 @@ fn chosen_words_give_chosen_samples() {
     for (magnitude, entry) in entries.iter().enumerate().take(20) {
         let magnitude = magnitude as i32;
         let (upper, lower) = ((entry >> 64) as u64, *entry as u64);
-        // Around the entry: one below it in the upper bits, equal there with lower bits on either side, one above.
+        // Around the entry: one below it in the upper bits, equal there with lower bits on either side, one
+        // above.
         assert_eq!(sample(upper - 1, 0, 0), (magnitude, 1));
         assert_eq!(sample(upper, 0, lower - 1), (magnitude, 2));
         assert_eq!(sample(upper, 0, lower), (magnitude + 1, 2));
@@ -316,7 +318,8 @@ fn bad_variances_are_refused() {
 
 #[test]
 fn the_same_key_gives_the_same_noise_everywhere() {
-    // Fixed by this implementation; a change here makes clients unable to reproduce a contribution after an update.
+    // Fixed by this implementation; a change here makes clients unable to reproduce a contribution after an
+    // update.
     assert_eq!(draw(22.84, 8, 0), KNOWN_NARROW);
     assert_eq!(draw(1234.5, 8, 0), KNOWN_WIDE);
 }
