@@ -44,7 +44,7 @@ impl Bitmap {
             return Err(error);
         }
         match bytes.last() {
-            Some(last) if members % 8 != 0 && last >> (members % 8) != 0 => Err(error),
+            Some(last) if !members.is_multiple_of(8) && last >> (members % 8) != 0 => Err(error),
             _ => Ok(Self { members, bytes: bytes.to_vec() }),
         }
     }

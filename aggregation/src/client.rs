@@ -17,6 +17,8 @@ pub use confirmed::{Confirmed, Finished};
 pub use error::ClientError;
 pub use masked::Masked;
 pub use secrets::RoundSecrets;
+#[cfg(test)]
+pub(crate) use secrets::UniformScalars;
 pub use shared::Shared;
 
 use crate::Digest;

@@ -68,6 +68,11 @@ impl Context {
         Self(fields.digest())
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: Digest) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &Digest {

@@ -120,6 +120,11 @@ impl EnvelopeKey {
         aead::LessSafeKey::new(key.expect("AES-256 keys have 32 bytes"))
     }
 
+    #[cfg(test)]
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Seals share of b, then share of s. Consumes the key.
     pub(crate) fn seal(
         self,

@@ -19,6 +19,8 @@ pub mod server;
 pub mod shamir;
 mod signatures;
 mod step;
+#[cfg(test)]
+mod vectors;
 
 pub use step::Step;
 

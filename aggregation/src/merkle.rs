@@ -86,18 +86,18 @@ mod tests {
             let leaves: Vec<_> = (0..size).map(|i| leaf(&[i as u8])).collect();
             let tree = Tree::new(leaves.clone());
             let top = tree.root();
-            for index in 0..size {
+            for (index, own) in leaves.iter().enumerate() {
                 let siblings = tree.path(index);
-                assert_eq!(root_from_path(&leaves[index], index, size, &siblings), Some(top));
+                assert_eq!(root_from_path(own, index, size, &siblings), Some(top));
                 assert_ne!(root_from_path(&leaf(&[200]), index, size, &siblings), Some(top));
                 let elsewhere = (index + 1) % size;
                 if elsewhere != index {
-                    assert_ne!(root_from_path(&leaves[index], elsewhere, size, &siblings), Some(top));
+                    assert_ne!(root_from_path(own, elsewhere, size, &siblings), Some(top));
                 }
                 let mut longer = siblings.clone();
                 longer.push(top);
-                assert_eq!(root_from_path(&leaves[index], index, size, &longer), None);
-                assert_eq!(root_from_path(&leaves[index], size, size, &siblings), None);
+                assert_eq!(root_from_path(own, index, size, &longer), None);
+                assert_eq!(root_from_path(own, size, size, &siblings), None);
             }
         }
     }

@@ -64,8 +64,20 @@ impl RoundSecrets {
     }
 
     /// The scalars of this round: the self-mask seed b first, then the coefficients. Another context gives others.
-    pub(super) fn polynomials(&self, context: &Context) -> UniformScalars {
+    pub(crate) fn polynomials(&self, context: &Context) -> UniformScalars {
         UniformScalars::new(&kdf::derive(context, self.seed.as_slice(), kdf::POLYNOMIALS))
+    }
+
+    /// The channel with another client.
+    #[cfg(test)]
+    pub(crate) fn channel(
+        &self,
+        context: &Context,
+        own: crate::identity::ClientId,
+        other: crate::identity::ClientId,
+        other_key: &[u8; 32],
+    ) -> crate::keys::Channel {
+        crate::keys::Channel::agree(context, &self.channel, own, other, other_key).expect("contributes")
     }
 
     /// Key of the weights for the batch check of shares, which their senders must not foresee.
@@ -81,14 +93,14 @@ impl fmt::Debug for RoundSecrets {
 }
 
 /// Uniform scalars from AES-256-CTR, 64 bytes each, reduced mod the group order.
-pub(super) struct UniformScalars(Ctr128BE<Aes256Enc>);
+pub(crate) struct UniformScalars(Ctr128BE<Aes256Enc>);
 
 impl UniformScalars {
-    pub(super) fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         Self(Ctr128BE::<Aes256Enc>::new(key.into(), &[0; 16].into()))
     }
 
-    pub(super) fn draw(&mut self) -> SecretScalar {
+    pub(crate) fn draw(&mut self) -> SecretScalar {
         let mut bytes = Zeroizing::new([0; 64]);
         self.0.write_keystream(bytes.as_mut_slice());
         SecretScalar::from_uniform(&bytes)

@@ -37,7 +37,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether a survivor masked with a neighbour that shared, and holds its shares.
     pub(super) fn holds(&self, holder: u32, of: u32) -> bool {
-        !self.refused.get(&holder).is_some_and(|refused| refused.binary_search(&of).is_ok())
+        self.refused.get(&holder).is_none_or(|refused| refused.binary_search(&of).is_err())
     }
 
     /// Neighbours of a client among `candidates` that hold its shares.

@@ -45,6 +45,14 @@ pub struct Sum {
     pub faults: Vec<ServerError>,
 }
 
+/// What one client's recovered secret gave.
+struct Unmasked {
+    /// What must be applied to the sum on its account.
+    masks: Vec<Mask>,
+    /// Who handed over a share of it that does not match.
+    liars: Vec<ServerError>,
+}
+
 impl Unmask {
     pub(super) fn new(
         standing: Standing,
@@ -158,12 +166,11 @@ impl Unmask {
             return Err(abort(AbortReason::ForeignSum));
         }
         let owners: Vec<u32> = self.standing.maps.shared.indices().collect();
-        let unmasked: Vec<Result<(Vec<Mask>, Vec<ServerError>), AbortReason>> =
-            owners.par_iter().map(|&owner| self.masks_of(owner)).collect();
+        let unmasked: Vec<_> = owners.par_iter().map(|&owner| self.masks_of(owner)).collect();
         let mut masks = Vec::new();
         let mut faults = self.standing.faults.clone();
         for unmasked in unmasked {
-            let (more, liars) = unmasked.map_err(abort)?;
+            let Unmasked { masks: more, liars } = unmasked.map_err(abort)?;
             masks.extend(more);
             faults.extend(liars);
         }
@@ -180,8 +187,8 @@ impl Unmask {
         })
     }
 
-    /// What must be applied to the sum on account of one client, and who lied about its shares.
-    fn masks_of(&self, owner: u32) -> Result<(Vec<Mask>, Vec<ServerError>), AbortReason> {
+    /// Recovers one client's secret and turns it into masks.
+    fn masks_of(&self, owner: u32) -> Result<Unmasked, AbortReason> {
         let cohort = &self.standing.roster.cohort;
         let (of, kind) = (cohort.client(owner), self.kind(owner));
         let (recovered, threshold) = self.recover(owner, kind);
@@ -189,7 +196,7 @@ impl Unmask {
         let Some(secret) = recovered.secret else {
             return Err(AbortReason::Unrecoverable { client: of, good: recovered.good, threshold, liars });
         };
-        let faults =
+        let liars =
             liars.into_iter().map(|client| ServerError::BadUnmaskShare { client, of, kind }).collect();
         let masks = match kind {
             ShareKind::SelfMask => {
@@ -209,7 +216,7 @@ impl Unmask {
                 })
                 .collect(),
         };
-        Ok((masks, faults))
+        Ok(Unmasked { masks, liars })
     }
 
     fn recover(&self, owner: u32, kind: ShareKind) -> (Recovered, u32) {
