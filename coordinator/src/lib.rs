@@ -1,1 +1,23 @@
-//! Rounds, plans, server optimiser and publication of adapters.
+//! The coordinator: plans, cohorts, rounds, the server's optimiser, and the budget of every release.
+//!
+//! Everything here is a value moved by messages and by the time that the caller passes in: no input or output, no ambient
+//! clock or randomness. It must never see a client's update, only the sum of many.
+
+pub mod account;
+pub mod adapter;
+pub mod cohort;
+pub mod optimizer;
+pub mod plain;
+pub mod plan;
+pub mod round;
+
+pub use account::{Account, Reservation};
+pub use adapter::AdapterVersion;
+pub use cohort::{History, SelectionError, select};
+pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
+pub use plain::plain_sum;
+pub use plan::PlanSettings;
+pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
+
+/// Unix time in milliseconds.
+pub type Millis = u64;

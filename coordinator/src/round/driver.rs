@@ -1,0 +1,332 @@
+//! The one driver that moves a round: messages and time in, messages and what to store out.
+//! Must never read a clock, and never go back: an ended round stays ended.
+
+use super::outcome::{Failed, FailureReason, Outcome};
+use super::release::{Summed, cost_of};
+use super::{Advertise, Event, Outgoing, Progress, RELEASE, Refusal, Round, sends};
+use crate::Millis;
+use crate::account::Account;
+use crate::adapter::AdapterVersion;
+use crate::optimizer::OptimizerState;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tacit_aggregation::Step;
+use tacit_aggregation::identity::{ClientId, PublicKey};
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_aggregation::server::{Abort, AbortReason};
+use tacit_proto::{ClientMessage, PlanError, RoundPlan, SignedPlan};
+
+/// What a round is opened with.
+#[derive(Clone, Debug)]
+pub struct RoundSetup {
+    /// The plan, under this coordinator's own signature.
+    pub plan: SignedPlan,
+    /// This coordinator's public key.
+    pub coordinator: PublicKey,
+    /// The organisation's identity root.
+    pub root: PublicKey,
+    /// Clients that may join; see [`crate::cohort::select`].
+    pub invited: BTreeSet<ClientId>,
+}
+
+/// What a task carries from round to round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskState {
+    /// The version that the next round continues from.
+    pub adapter: AdapterVersion,
+    /// The server's optimiser.
+    pub optimizer: OptimizerState,
+    /// The budget.
+    pub account: Account,
+}
+
+/// A round that cannot be opened.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OpenError {
+    /// The plan is not this coordinator's, or out of range.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan does not continue from the task's adapter.
+    #[error("the plan of round {round} does not list the task's present adapter among its parents")]
+    Parent {
+        /// The plan's round.
+        round: u64,
+    },
+    /// The plan builds on another ledger.
+    #[error("the plan of round {round} builds on another ledger head than the task's: plan it again")]
+    LedgerHead {
+        /// The plan's round.
+        round: u64,
+    },
+    /// Plan, adapter and optimiser differ in their coordinates.
+    #[error("the plan has {plan} coordinates, the adapter {adapter}, the optimiser {optimizer}")]
+    Dimension {
+        /// The plan's.
+        plan: usize,
+        /// The adapter's.
+        adapter: usize,
+        /// The optimiser's.
+        optimizer: usize,
+    },
+    /// Secure aggregation refuses the terms.
+    #[error(transparent)]
+    Terms(#[from] Abort),
+}
+
+/// A round on its way, with the state of its task.
+#[derive(Debug)]
+pub struct Driver {
+    plan: Arc<RoundPlan>,
+    state: TaskState,
+    round: Round,
+    deadline: Millis,
+}
+
+impl Driver {
+    /// Opens a round at `now`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when plan and task do not belong together. (The task's state is then still the caller's clone.)
+    pub fn open(setup: RoundSetup, state: TaskState, now: Millis) -> Result<Self, OpenError> {
+        let plan = Arc::new(setup.plan.verify(&setup.coordinator)?.clone());
+        let round = plan.round;
+        if plan.parents.binary_search(state.adapter.digest()).is_err() {
+            return Err(OpenError::Parent { round });
+        }
+        if plan.ledger_head != state.account.ledger().head() {
+            return Err(OpenError::LedgerHead { round });
+        }
+        let dimensions =
+            (plan.privacy.dimension as usize, state.adapter.values().len(), state.optimizer.dimension());
+        if dimensions.0 != dimensions.1 || dimensions.1 != dimensions.2 {
+            let (plan, adapter, optimizer) = dimensions;
+            return Err(OpenError::Dimension { plan, adapter, optimizer });
+        }
+        let advertise = Advertise::new(Arc::new(plan.terms()), setup.root, setup.invited)?;
+        let deadline = now.saturating_add(plan.deadlines.advertise);
+        Ok(Self { plan, state, round: Round::Advertise(advertise), deadline })
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &RoundPlan {
+        &self.plan
+    }
+
+    /// Where the round stands.
+    #[must_use]
+    pub fn round(&self) -> &Round {
+        &self.round
+    }
+
+    /// When the present phase closes at the latest; none once the round has ended. A [`Event::Tick`] at that time, or later,
+    /// closes it.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Millis> {
+        (!self.has_ended()).then_some(self.deadline)
+    }
+
+    /// Whether the round has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.round, Round::Committed(_) | Round::Failed(_))
+    }
+
+    /// Takes an event at the time `now`. A phase closes as soon as everyone has answered whom it waits for, and at its
+    /// deadline otherwise; a message that comes at or after the deadline finds the phase closed.
+    pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Outgoing> {
+        let mut outgoing = Vec::new();
+        // Deadlines of several phases may have passed when nothing called in between; but a phase that opens now stays open.
+        if !self.has_ended() && now >= self.deadline {
+            outgoing.extend(self.close(now, true));
+        }
+        if let Event::Message { from, message } = event {
+            match self.accept(from, message, now) {
+                Ok(Progress::Waiting) => {}
+                Ok(Progress::Complete) => outgoing.extend(self.close(now, false)),
+                Err(refusal) => outgoing.push(Outgoing::Refuse(refusal)),
+            }
+        }
+        outgoing
+    }
+
+    /// The outcome, once the round has ended.
+    ///
+    /// # Errors
+    /// The driver itself while the round goes on.
+    pub fn finish(self) -> Result<Outcome, Box<Self>> {
+        match self.round {
+            Round::Committed(released) => Ok(Outcome::Committed { released, state: self.state }),
+            Round::Failed(failed) => Ok(Outcome::Failed { failed, state: self.state }),
+            _ => Err(Box::new(self)),
+        }
+    }
+
+    /// Ends a round whose cohort has just closed with a sum that was never masked. For simulations only: the arithmetic, the
+    /// budget and the result are those of the masked round with the same survivors.
+    ///
+    /// # Errors
+    /// The driver itself when the round is not in Share.
+    pub fn finish_with_plain_sum(
+        mut self,
+        survivors: &BTreeSet<ClientId>,
+        vector: RingVector,
+    ) -> Result<Outcome, Box<Self>> {
+        let Some(closed) = self.round.cohort().cloned().filter(|_| matches!(self.round, Round::Share(_)))
+        else {
+            return Err(Box::new(self));
+        };
+        let n_min = closed.list.params.n_min;
+        let strangers = survivors.iter().any(|client| closed.list.index_of(*client).is_none());
+        if strangers || survivors.len() < n_min as usize {
+            let reason = FailureReason::PlainSurvivors { survivors: survivors.len(), n_min };
+            self.round = self.fail(Step::Collect, reason);
+            return self.finish();
+        }
+        let summed = Summed::plain(vector, survivors.iter().copied().collect(), Arc::new(closed));
+        self.round = match summed.release(&self.plan, &mut self.state) {
+            Ok(released) => Round::Committed(released),
+            Err(reason) => self.fail(Step::Collect, reason),
+        };
+        self.finish()
+    }
+
+    fn accept(&mut self, from: ClientId, message: ClientMessage, now: Millis) -> Result<Progress, Refusal> {
+        let (sent, current) = (message.step(), self.round.step());
+        match (&mut self.round, message) {
+            (Round::Advertise(phase), ClientMessage::Advert(advert)) => phase.accept(from, advert, now),
+            (Round::Share(phase), ClientMessage::Share(message)) => phase.accept(from, message),
+            (Round::Collect(phase), ClientMessage::MaskedHeader(header)) => phase.begin(from, &header),
+            (Round::Collect(phase), ClientMessage::MaskedChunk(chunk)) => phase.append(from, &chunk),
+            (Round::Confirm(phase), ClientMessage::Confirm(confirm)) => phase.accept(from, &confirm),
+            (Round::Unmask(phase), ClientMessage::Unmask(shares)) => phase.accept(from, &shares),
+            _ => Err(Refusal::OutOfStep { client: from, round: self.plan.round, sent, current }),
+        }
+    }
+
+    /// Closes the present phase and opens the next.
+    fn close(&mut self, now: Millis, last: bool) -> Vec<Outgoing> {
+        // Should a transition not end, the round must not go on from where it was.
+        let interrupted = Failed {
+            round: self.plan.round,
+            step: Step::Advertise,
+            reason: FailureReason::Interrupted,
+            debited: Vec::new(),
+        };
+        let before = std::mem::replace(&mut self.round, Round::Failed(interrupted));
+        let (after, outgoing) = match before {
+            Round::Advertise(phase) => self.close_advertise(phase),
+            Round::Share(phase) => match phase.close() {
+                Ok(next) => {
+                    let messages = sends(next.sharers().iter().copied(), |client| next.message_for(client));
+                    (Round::Collect(next), messages)
+                }
+                Err(reason) => self.end(Step::Share, reason),
+            },
+            Round::Collect(phase) => match phase.close() {
+                Ok(next) => {
+                    let survivors: Vec<ClientId> = next.survivors().collect();
+                    let messages = sends(survivors, |client| next.message_for(client));
+                    (Round::Confirm(next), messages)
+                }
+                Err(reason) => self.end(Step::Collect, reason),
+            },
+            Round::Confirm(phase) => match phase.close() {
+                Ok(next) => {
+                    let messages = sends(next.answering(), |client| next.message_for(client));
+                    (Round::Unmask(next), messages)
+                }
+                Err(reason) => self.end(Step::Confirm, reason),
+            },
+            Round::Unmask(phase) => return self.close_unmask(phase, last),
+            ended => (ended, Vec::new()),
+        };
+        self.open_phase(after, now);
+        outgoing
+    }
+
+    fn open_phase(&mut self, round: Round, now: Millis) {
+        let deadlines = &self.plan.deadlines;
+        let open_for = match &round {
+            Round::Advertise(_) => deadlines.advertise,
+            Round::Share(_) => deadlines.share,
+            Round::Collect(_) => deadlines.collect,
+            Round::Confirm(_) => deadlines.confirm,
+            Round::Unmask(_) => deadlines.unmask,
+            Round::Committed(_) | Round::Failed(_) => 0,
+        };
+        self.deadline = now.saturating_add(open_for);
+        self.round = round;
+    }
+
+    /// Closes the cohort. The reservation comes first: whoever reads the cohort list may upload.
+    fn close_advertise(&mut self, phase: Advertise) -> (Round, Vec<Outgoing>) {
+        let next = match phase.close(&self.plan) {
+            Ok(next) => next,
+            Err(reason) => return self.end(Step::Advertise, reason),
+        };
+        let reservation = next.cohort().reservation(self.plan.round);
+        if let Err(error) = self.state.account.reserve(reservation.clone()) {
+            return self.end(Step::Advertise, error.into());
+        }
+        let mut outgoing = vec![Outgoing::Reserve(reservation)];
+        outgoing.extend(sends(next.cohort().members(), |client| next.message_for(client)));
+        (Round::Share(next), outgoing)
+    }
+
+    fn close_unmask(&mut self, phase: super::Unmask, last: bool) -> Vec<Outgoing> {
+        let (closed, survivors) = (phase.cohort().clone(), phase.survivors().to_vec());
+        let reason = match phase.close(last) {
+            Ok(summed) => match summed.release(&self.plan, &mut self.state) {
+                Ok(released) => {
+                    self.round = Round::Committed(released);
+                    return vec![Outgoing::End];
+                }
+                Err(reason) => reason,
+            },
+            Err(Ok(waiting)) => {
+                self.round = Round::Unmask(*waiting);
+                return Vec::new();
+            }
+            Err(Err(abort)) => abort.into(),
+        };
+        let round = self.plan.round;
+        let paid = cost_of(&closed, survivors.len() as u32).and_then(|cost| {
+            self.state.account.forfeit(round, &survivors, &cost).map_err(FailureReason::from)
+        });
+        // If even that fails the reservation stays, and counts as spent.
+        let debited = if paid.is_ok() { survivors } else { Vec::new() };
+        self.round = Round::Failed(Failed { round, step: RELEASE, reason, debited });
+        vec![Outgoing::End]
+    }
+
+    fn end(&mut self, step: Step, reason: FailureReason) -> (Round, Vec<Outgoing>) {
+        (self.fail(step, reason), vec![Outgoing::End])
+    }
+
+    /// Ends the round before its first Unmask request: nothing was or can be released, so nothing is paid.
+    fn fail(&mut self, step: Step, reason: FailureReason) -> Round {
+        let round = self.plan.round;
+        // A reservation that this round did not make, because another attempt at it had, stays.
+        if !matches!(reason, FailureReason::Account(_)) {
+            self.state.account.release(round);
+        }
+        Round::Failed(Failed { round, step, reason, debited: Vec::new() })
+    }
+}
+
+impl Failed {
+    /// Whether too few clients came or stayed, so that another attempt may do better.
+    #[must_use]
+    pub fn for_lack_of_clients(&self) -> bool {
+        let FailureReason::Aborted(abort) = &self.reason else { return false };
+        matches!(
+            abort.reason,
+            AbortReason::Parameters(_)
+                | AbortReason::TooFewShared { .. }
+                | AbortReason::TooFewSurvivors { .. }
+                | AbortReason::Neighbourhood { .. }
+                | AbortReason::Unrecoverable { .. }
+        )
+    }
+}

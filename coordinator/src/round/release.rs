@@ -1,0 +1,78 @@
+//! From the unmasked sum to a new version of the adapter and its entry in the ledger. Must never be given the vector of one
+//! client, nor publish what the account has not taken.
+
+use super::driver::TaskState;
+use super::outcome::{FailureReason, Released};
+use super::share::Closed;
+use crate::adapter::AdapterVersion;
+use std::sync::Arc;
+use tacit_aggregation::Digest;
+use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::merkle;
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_aggregation::server::{ServerError, Sum};
+use tacit_privacy::ledger::Record;
+use tacit_privacy::{RdpCurve, decode_sum};
+use tacit_proto::RoundPlan;
+
+/// An unmasked sum over at least `n_min` survivors.
+#[derive(Debug)]
+pub(super) struct Summed {
+    vector: RingVector,
+    survivors: Vec<ClientId>,
+    faults: Vec<ServerError>,
+    closed: Arc<Closed>,
+}
+
+impl Summed {
+    pub(super) fn new(sum: Sum, closed: Arc<Closed>) -> Self {
+        Self { vector: sum.vector, survivors: sum.survivors, faults: sum.faults, closed }
+    }
+
+    /// A sum that was never masked; see [`crate::plain`].
+    pub(super) fn plain(vector: RingVector, survivors: Vec<ClientId>, closed: Arc<Closed>) -> Self {
+        Self { vector, survivors, faults: Vec::new(), closed }
+    }
+
+    /// Decodes, averages, moves the adapter and debits the survivors; either all of the state changes or nothing of it.
+    pub(super) fn release(self, plan: &RoundPlan, state: &mut TaskState) -> Result<Released, FailureReason> {
+        let mechanism = &self.closed.mechanism;
+        let survivors = self.survivors.len() as u32;
+        let mut mean = decode_sum(&self.vector.to_values(), mechanism, &self.closed.rotation)?;
+        let count = f64::from(survivors);
+        mean.iter_mut().for_each(|value| *value = (f64::from(*value) / count) as f32);
+        let (values, optimizer) = state.optimizer.clone().step(state.adapter.values(), &mean)?;
+        let adapter = AdapterVersion::new(values, *state.adapter.digest())?;
+
+        let cost = cost_of(&self.closed, survivors)?;
+        let (delta, round) = (plan.privacy.delta, plan.round);
+        let record = |epsilon| Record {
+            round,
+            plan_digest: plan.digest(),
+            mechanism: mechanism.clone(),
+            survivors,
+            participants_root: participants_root(&self.survivors),
+            epsilon,
+            delta,
+            adapter_digest: *adapter.digest(),
+        };
+        let entry = state.account.commit(&self.survivors, record, &cost, round, delta)?;
+        state.adapter = adapter.clone();
+        state.optimizer = optimizer;
+        let cohort = self.closed.list.params.n;
+        Ok(Released { cohort, survivors: self.survivors, mean, adapter, entry, faults: self.faults })
+    }
+}
+
+/// What a round cost each of its survivors.
+pub(super) fn cost_of(closed: &Closed, survivors: u32) -> Result<RdpCurve, FailureReason> {
+    let cost = RdpCurve::distributed_discrete_gaussian(&closed.mechanism, survivors);
+    cost.map_err(|error| FailureReason::Account(error.into()))
+}
+
+/// Merkle root over the survivors' numbers in increasing order, eight bytes each, big-endian: each of them can be shown to be
+/// among them, or between which neighbours it would stand.
+fn participants_root(survivors: &[ClientId]) -> Digest {
+    let leaves: Vec<Digest> = survivors.iter().map(|client| merkle::leaf(&client.0.to_be_bytes())).collect();
+    merkle::Tree::new(leaves).root()
+}
