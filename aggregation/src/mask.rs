@@ -2,18 +2,19 @@
 //! nor sample by rejection.
 
 use crate::ring_vector::{Lanes, RingVector};
-use aes::Aes256Enc;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
+use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
+use aes::{Aes256Enc, Block};
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 use std::fmt;
 use zeroize::{Zeroize as _, Zeroizing};
 
-type Keystream = Ctr128BE<Aes256Enc>;
+/// Cipher blocks produced at a time; with their counters and the lanes that they are added to they stay in the first-level
+/// cache.
+const BLOCKS: usize = 512;
 
-/// Keystream bytes produced at a time; with the lanes that they are added to they stay in the first-level cache.
-const BLOCK_BYTES: usize = 8 << 10;
+/// Bytes of one cipher block.
+const BLOCK_BYTES: usize = 16;
 
 /// Masks whose ciphers are alive at a time; their key schedules stay in the second-level cache.
 const GROUP: usize = 256;
@@ -127,40 +128,45 @@ pub fn apply_in_parallel(vector: &mut RingVector, masks: &[Mask]) {
 }
 
 fn apply_segments<T: Lane>(lanes: &mut [T], masks: &[Mask]) {
-    // Short vectors are split as well, in whole cipher blocks, when there are enough masks to be worth it.
-    let even = (lanes.len() * T::BYTES).div_ceil(rayon::current_num_threads()).next_multiple_of(16);
-    let segment = even.min(SEGMENT_BYTES) / T::BYTES;
-    lanes
-        .par_chunks_mut(segment)
-        .enumerate()
-        .for_each(|(index, lanes)| apply_from(lanes, index * segment, masks));
+    // Short vectors are split as well, in whole cipher blocks.
+    let even = (lanes.len() * T::BYTES).div_ceil(rayon::current_num_threads()).next_multiple_of(BLOCK_BYTES);
+    let segment = even.min(SEGMENT_BYTES);
+    lanes.par_chunks_mut(segment / T::BYTES).enumerate().for_each(|(index, lanes)| {
+        apply_from(lanes, (index * segment / BLOCK_BYTES) as u64, masks);
+    });
 }
 
-/// Applies masks to the lanes of a vector from lane `first` on.
-fn apply_from<T: Lane>(lanes: &mut [T], first: usize, masks: &[Mask]) {
-    let mut keystream = Zeroizing::new([0u8; BLOCK_BYTES]);
+/// Applies masks to the lanes of a vector from cipher block `first` on. Every mask's counter starts at zero, so the counter
+/// blocks (big-endian) are written once for all masks.
+fn apply_from<T: Lane>(lanes: &mut [T], first: u64, masks: &[Mask]) {
+    let mut counters = [Block::default(); BLOCKS];
+    let mut keystream = [Block::default(); BLOCKS];
     for group in masks.chunks(GROUP) {
-        let mut ciphers: Vec<(Keystream, Sign)> = group
-            .iter()
-            .map(|mask| {
-                let mut cipher = Keystream::new((&*mask.key.0).into(), &[0; 16].into());
-                cipher.seek((first * T::BYTES) as u64);
-                (cipher, mask.sign)
-            })
-            .collect();
-        for lanes in lanes.chunks_mut(BLOCK_BYTES / T::BYTES) {
-            let keystream = &mut keystream[..lanes.len() * T::BYTES];
-            for (cipher, sign) in &mut ciphers {
-                cipher.write_keystream(keystream);
-                let lanes = lanes.iter_mut().zip(keystream.chunks_exact(T::BYTES));
+        let ciphers: Vec<(Aes256Enc, Sign)> =
+            group.iter().map(|mask| (Aes256Enc::new((&*mask.key.0).into()), mask.sign)).collect();
+        let mut next = first;
+        for lanes in lanes.chunks_mut(BLOCKS * BLOCK_BYTES / T::BYTES) {
+            let blocks = (lanes.len() * T::BYTES).div_ceil(BLOCK_BYTES);
+            let (counters, keystream) = (&mut counters[..blocks], &mut keystream[..blocks]);
+            for counter in counters.iter_mut() {
+                counter[8..].copy_from_slice(&next.to_be_bytes());
+                next += 1;
+            }
+            for (cipher, sign) in &ciphers {
+                cipher.encrypt_blocks_b2b(counters, keystream).expect("as many blocks out as in");
+                let bytes = Block::slice_as_flattened(keystream).chunks_exact(T::BYTES);
                 match sign {
-                    Sign::Add => lanes.for_each(|(lane, bytes)| *lane = lane.add(bytes)),
-                    Sign::Subtract => lanes.for_each(|(lane, bytes)| *lane = lane.subtract(bytes)),
+                    Sign::Add => {
+                        lanes.iter_mut().zip(bytes).for_each(|(lane, bytes)| *lane = lane.add(bytes))
+                    }
+                    Sign::Subtract => {
+                        lanes.iter_mut().zip(bytes).for_each(|(lane, bytes)| *lane = lane.subtract(bytes));
+                    }
                 }
             }
         }
     }
-    keystream.zeroize();
+    keystream.as_mut_slice().iter_mut().for_each(|block| block.as_mut_slice().zeroize());
 }
 
 #[cfg(test)]
