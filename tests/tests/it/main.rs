@@ -1,3 +1,4 @@
 //! Evidence that crosses crates, in one binary: each module is one kind of it.
 
 mod layering;
+mod rounds;

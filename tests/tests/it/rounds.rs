@@ -1,0 +1,235 @@
+//! Whole rounds in one process: the coordinator's driver and every client's states, with each message through its wire form,
+//! virtual time, and clients that drop out at every step. Must never let one side see more than the messages.
+
+mod fleet;
+mod refusals;
+
+use fleet::{Fleet, Leaves, Run, terms};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use std::collections::{BTreeMap, BTreeSet};
+use tacit_aggregation::Step;
+use tacit_aggregation::identity::ClientId;
+use tacit_coordinator::round::{Failed, Released};
+use tacit_coordinator::{Outcome, Outgoing};
+use tacit_privacy::ledger;
+
+/// Draws from 0 to below `bound`; a fixed sequence per seed.
+fn lots(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut draw = ChaCha20Rng::seed_from_u64(seed);
+    move |bound| u64::from(draw.next_u32()) % bound
+}
+
+fn committed(run: &Run) -> &Released {
+    match &run.outcome {
+        Outcome::Committed { released, .. } => released,
+        Outcome::Failed { failed, .. } => panic!("the round failed: {failed:?}"),
+    }
+}
+
+fn failed(run: &Run) -> &Failed {
+    match &run.outcome {
+        Outcome::Failed { failed, .. } => failed,
+        Outcome::Committed { released, .. } => panic!("the round was released: {released:?}"),
+    }
+}
+
+#[test]
+fn eight_clients_move_the_adapter_by_their_noised_mean() {
+    let mut fleet = Fleet::new(8, 1);
+    let before = fleet.state.adapter.clone();
+    let run = fleet.run(1, &BTreeMap::new());
+    let released = committed(&run);
+    assert_eq!(released.survivors, fleet.clients());
+    assert_eq!(released.cohort, 8);
+    assert!(released.faults.is_empty() && run.refusals.is_empty(), "{:?}", run.refusals);
+
+    // The mean is exactly that of the contributions, computed again without a single message.
+    assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
+    // And it is the mean of the updates, up to the noise that the mechanism announces: five deviations.
+    let mechanism = &released.entry.record.mechanism;
+    let deviation = mechanism.total_noise_std(8) / 8.0;
+    let updates: Vec<Vec<f32>> = fleet.clients().iter().map(|&client| fleet.delta(1, client)).collect();
+    let mut error = 0.0;
+    for (coordinate, &value) in released.mean.iter().enumerate() {
+        let mean = updates.iter().map(|update| f64::from(update[coordinate])).sum::<f64>() / 8.0;
+        error += (f64::from(value) - mean).powi(2);
+    }
+    let error = (error / released.mean.len() as f64).sqrt();
+    assert!(error < 1.5 * deviation && error > 0.5 * deviation, "{error} where {deviation} is due");
+
+    // FedAvg with learning rate 1: the adapter moved by the mean.
+    let moved: Vec<f32> = before
+        .values()
+        .iter()
+        .zip(&released.mean)
+        .map(|(a, b)| (f64::from(*a) + f64::from(*b)) as f32)
+        .collect();
+    assert_eq!(released.adapter.values(), moved);
+    assert_eq!(released.adapter.parent(), before.digest());
+    assert_eq!(run.outcome.state().adapter, released.adapter);
+
+    // The ledger has it, everyone paid, and nobody thinks that it paid less than the coordinator thinks.
+    let account = &run.outcome.state().account;
+    assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
+    assert_eq!(released.entry.record.adapter_digest, *released.adapter.digest());
+    assert_eq!(account.reservations().count(), 0);
+    let epsilon = released.entry.record.epsilon;
+    assert_eq!(account.max_epsilon(terms::DELTA), Ok(epsilon));
+    for client in fleet.clients() {
+        assert_eq!(account.book().rounds_of(client.0), 1);
+        assert!(fleet.spent(client) >= epsilon * (1.0 - 1e-9));
+    }
+}
+
+#[test]
+fn the_reservation_is_stored_before_anyone_hears_of_the_cohort() {
+    let mut fleet = Fleet::new(8, 2);
+    let run = fleet.run(1, &BTreeMap::new());
+    let first_send = run.outgoing.iter().position(|out| matches!(out, Outgoing::Send { .. }));
+    let reserve = run.outgoing.iter().position(|out| matches!(out, Outgoing::Reserve(_)));
+    assert!(reserve.is_some() && reserve < first_send, "{reserve:?} {first_send:?}");
+    let end = run.outgoing.iter().filter(|out| matches!(out, Outgoing::End)).count();
+    assert_eq!(end, 1);
+    assert_eq!(run.outgoing.last(), Some(&Outgoing::End));
+}
+
+#[test]
+fn the_same_seeds_give_the_same_adapter_and_plain_summing_gives_it_too() {
+    for drops in [BTreeMap::new(), BTreeMap::from([(3, Leaves::BeforeShare), (5, Leaves::BeforeUpload)])] {
+        let [mut first, mut second, mut plain] = [0; 3].map(|_| Fleet::new(24, 3));
+        let drops: BTreeMap<ClientId, Leaves> =
+            drops.into_iter().map(|(place, leaves)| (first.clients()[place], leaves)).collect();
+        let (one, two) = (first.run(1, &drops), second.run(1, &drops));
+        assert_eq!(one.outcome, two.outcome);
+        let survivors: BTreeSet<ClientId> = committed(&one).survivors.iter().copied().collect();
+        assert_eq!(survivors.len(), 24 - drops.len());
+        let unmasked = plain.run_plain(1, &survivors);
+        let (masked, unmasked) = (committed(&one), committed(&unmasked));
+        assert_eq!(masked.mean, unmasked.mean);
+        assert_eq!(masked.adapter, unmasked.adapter);
+        assert_eq!(masked.entry, unmasked.entry);
+        // Another seed gives another adapter, so the equality above says something.
+        assert_ne!(committed(&Fleet::new(24, 4).run(1, &drops)).adapter, masked.adapter);
+    }
+}
+
+/// What the protocol says becomes of a complete graph's round in which these clients leave.
+fn predict(fleet: &Fleet, drops: &BTreeMap<ClientId, Leaves>) -> Result<BTreeSet<ClientId>, (Step, usize)> {
+    let all = fleet.clients();
+    let until = |leaves: Leaves| -> BTreeSet<ClientId> {
+        all.iter().copied().filter(|client| drops.get(client).is_none_or(|&left| left > leaves)).collect()
+    };
+    let joined = until(Leaves::BeforeAdvert);
+    let Ok(params) = fleet.plan_terms().params(joined.len() as u32) else { return Err((Step::Advertise, 0)) };
+    let (n_min, t) = (params.n_min as usize, params.threshold as usize);
+    let shared = until(Leaves::BeforeShare);
+    if shared.len() < n_min {
+        return Err((Step::Share, 0));
+    }
+    let survivors = until(Leaves::BeforeUpload);
+    if survivors.len() < n_min {
+        return Err((Step::Collect, 0));
+    }
+    // Every other member is a neighbour: a client that answers has one holder less for itself.
+    let reachable = |answering: &BTreeSet<ClientId>| {
+        shared.iter().all(|client| answering.len() - usize::from(answering.contains(client)) >= t)
+    };
+    if !reachable(&survivors) {
+        return Err((Step::Collect, 0));
+    }
+    let confirmed = until(Leaves::BeforeConfirm);
+    if confirmed.len() <= t || !reachable(&confirmed) {
+        return Err((Step::Confirm, 0));
+    }
+    let unmasked = until(Leaves::BeforeUnmask);
+    if reachable(&unmasked) { Ok(survivors) } else { Err((Step::Unmask, survivors.len())) }
+}
+
+#[test]
+fn clients_that_leave_at_any_step_are_summed_or_not_but_never_in_part() {
+    let mut ends: BTreeMap<String, u32> = BTreeMap::new();
+    for seed in 0..40 {
+        let mut draw = lots(seed);
+        let mut fleet = Fleet::new(16, 100 + seed);
+        // From nobody to about half of everybody, all at one step or each at its own.
+        let (chance, focus) = (draw(7), draw(7) as usize);
+        let drops: BTreeMap<ClientId, Leaves> = fleet
+            .clients()
+            .into_iter()
+            .filter_map(|client| {
+                let (leaves, own) = (draw(12) < chance, draw(Leaves::ALL.len() as u64) as usize);
+                leaves.then(|| (client, *Leaves::ALL.get(focus).unwrap_or(&Leaves::ALL[own])))
+            })
+            .collect();
+        let before = fleet.state.clone();
+        let predicted = predict(&fleet, &drops);
+        let run = fleet.run(1, &drops);
+        let after = run.outcome.state();
+        match (&run.outcome, predicted) {
+            (Outcome::Committed { released, .. }, Ok(survivors)) => {
+                assert!(released.survivors.iter().eq(&survivors), "seed {seed}");
+                assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors), "seed {seed}");
+                assert!(after.account.book().clients().map(|(client, _)| ClientId(client)).eq(survivors));
+                *ends.entry("committed".into()).or_default() += 1;
+            }
+            (Outcome::Failed { failed, .. }, Err((step, debited))) => {
+                assert_eq!((failed.step, failed.debited.len()), (step, debited), "seed {seed}: {failed:?}");
+                assert!(failed.for_lack_of_clients(), "{failed:?}");
+                assert_eq!((&after.adapter, &after.optimizer), (&before.adapter, &before.optimizer));
+                assert!(after.account.ledger().entries().is_empty());
+                assert_eq!(after.account.book().clients().count(), debited);
+                *ends.entry(step.to_string()).or_default() += 1;
+            }
+            (outcome, predicted) => panic!("seed {seed}: {predicted:?} was due, not {outcome:?}"),
+        }
+        assert_eq!(after.account.reservations().count(), 0, "seed {seed}");
+        // Whoever sent a byte of its vector has paid first; nobody else has paid.
+        for client in fleet.clients() {
+            let uploaded = run.uploaders.contains(&client);
+            assert_eq!(fleet.spent(client) > 0.0, uploaded, "seed {seed}, client {client}");
+        }
+    }
+    assert!(ends.len() == 6 && ends["committed"] >= 8, "the seeds do not reach every end: {ends:?}");
+}
+
+#[test]
+fn a_sum_that_cannot_be_unmasked_costs_in_full() {
+    let mut fleet = Fleet::new(8, 5);
+    let drops = fleet.clients().into_iter().skip(3).map(|client| (client, Leaves::BeforeUnmask)).collect();
+    let run = fleet.run(1, &drops);
+    let failed = failed(&run);
+    assert_eq!((failed.step, failed.debited.len()), (Step::Unmask, 8));
+    let account = &run.outcome.state().account;
+    assert!(account.max_epsilon(terms::DELTA).expect("stated") > 0.5);
+    assert!(account.ledger().entries().is_empty());
+}
+
+#[test]
+fn rounds_follow_each_other_on_one_ledger_and_one_budget() {
+    let mut fleet = Fleet::new(8, 6);
+    let mut epsilons = Vec::new();
+    for round in 1..=3 {
+        let drops = BTreeMap::from([(fleet.clients()[round as usize], Leaves::BeforeUpload)]);
+        let run = fleet.run(round, &drops);
+        let released = committed(&run);
+        assert_eq!(released.survivors.len(), 7);
+        epsilons.push(released.entry.record.epsilon);
+        fleet.state = run.outcome.into_state();
+    }
+    let entries = fleet.state.account.ledger().entries();
+    assert_eq!(entries.iter().map(|entry| entry.record.round).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(entries[2].record.adapter_digest, *fleet.state.adapter.digest());
+    assert!(epsilons[0] < epsilons[1] && epsilons[1] < epsilons[2], "{epsilons:?}");
+    ledger::verify(entries).expect("a sound chain");
+}
+
+#[test]
+fn uploads_in_many_chunks_are_put_together() {
+    // 700,000 coordinates of some 12 to 16 bits: above 1 MiB.
+    let mut fleet = Fleet::with_dimension(5, 7, 700_000);
+    let run = fleet.run(1, &BTreeMap::new());
+    assert!(run.most_chunks >= 2, "{}", run.most_chunks);
+    let released = committed(&run);
+    assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
+}

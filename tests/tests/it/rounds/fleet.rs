@@ -1,0 +1,331 @@
+//! A fleet of clients and a coordinator that exchange bytes in virtual time. Must never hand one side the other's state.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
+use tacit_client::participant::Joined;
+use tacit_client::{Budget, Limits, Member, Participant, contribute};
+use tacit_coordinator::{
+    Account, AdapterVersion, Driver, Event, Millis, OptimizerState, Outcome, Outgoing, PlanSettings, Refusal,
+    RoundSetup, ServerOptimizer, TaskState, plain_sum,
+};
+use tacit_privacy::{Adjacency, Clipped, Mechanism, RotationSeed, decode_sum};
+use tacit_proto::{
+    AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
+    ServerMessage, SignedPlan,
+};
+
+/// When everything begins.
+const START: Millis = 1_000_000_000;
+
+/// The settings of the fleet's rounds.
+pub(super) mod terms {
+    /// The delta at which epsilon is stated.
+    pub(crate) const DELTA: f64 = 1e-5;
+    /// Clip norm.
+    pub(crate) const CLIP: f64 = 0.5;
+    /// The base model's digest.
+    pub(crate) const BASE_MODEL: [u8; 32] = [0xba; 32];
+}
+
+/// The step before which a client falls silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Leaves {
+    BeforeAdvert,
+    BeforeShare,
+    BeforeUpload,
+    BeforeConfirm,
+    BeforeUnmask,
+}
+
+impl Leaves {
+    pub(super) const ALL: [Self; 5] =
+        [Self::BeforeAdvert, Self::BeforeShare, Self::BeforeUpload, Self::BeforeConfirm, Self::BeforeUnmask];
+
+    /// Whether a client that leaves here still answers the message.
+    fn answers(self, message: &ServerMessage) -> bool {
+        self > match message {
+            ServerMessage::Cohort { .. } => Self::BeforeShare,
+            ServerMessage::Shares(_) => Self::BeforeUpload,
+            ServerMessage::Maps(_) => Self::BeforeConfirm,
+            ServerMessage::Unmask(_) => Self::BeforeUnmask,
+        }
+    }
+}
+
+/// One developer's machine.
+pub(super) struct Machine {
+    pub(super) member: Member,
+    pub(super) budget: Budget,
+}
+
+/// All of them, and the coordinator's task.
+pub(super) struct Fleet {
+    pub(super) machines: BTreeMap<ClientId, Machine>,
+    pub(super) state: TaskState,
+    pub(super) key: CoordinatorKey,
+    pub(super) root: IdentityRoot,
+    pub(super) settings: PlanSettings,
+    seed: u64,
+}
+
+/// A finished round and what was seen of it.
+pub(super) struct Run {
+    pub(super) outcome: Outcome,
+    pub(super) outgoing: Vec<Outgoing>,
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) uploaders: BTreeSet<ClientId>,
+    pub(super) most_chunks: usize,
+    mechanism: Option<(Mechanism, RotationSeed)>,
+}
+
+pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {
+    let mut bytes = [purpose; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes[8..16].copy_from_slice(&client.0.to_be_bytes());
+    bytes[16..24].copy_from_slice(&round.to_be_bytes());
+    ChaCha20Rng::from_seed(bytes)
+}
+
+/// Everything that a client hears and says goes through its wire form.
+fn through_wire<M: tacit_proto::Wire + PartialEq + std::fmt::Debug>(message: &M) -> M {
+    let received = M::from_wire(&message.to_wire()).expect("its own form");
+    assert_eq!(&received, message);
+    received
+}
+
+impl Fleet {
+    pub(super) fn new(clients: u32, seed: u64) -> Self {
+        Self::with_dimension(clients, seed, 300)
+    }
+
+    pub(super) fn with_dimension(clients: u32, seed: u64, dimension: usize) -> Self {
+        let mut draw = ChaCha20Rng::seed_from_u64(seed);
+        let root = IdentityRoot::generate(&mut draw);
+        let key = CoordinatorKey::generate(&mut draw);
+        let floors = Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious };
+        let machines = (0..clients).map(|_| {
+            let (client, identity) = (ClientId::random(&mut draw), IdentityKey::generate(&mut draw));
+            let certificate = root.certify(client, identity.public_key(), START / 1000 + 3600);
+            let member = Member {
+                root: root.public_key(),
+                coordinator: key.public_key(),
+                identity: Arc::new(identity),
+                certificate,
+                base_model: terms::BASE_MODEL,
+            };
+            let limits = Limits { epsilon: 50.0, delta: terms::DELTA, floors };
+            (client, Machine { member, budget: Budget::new(client, limits).expect("limits") })
+        });
+        let machines = machines.collect();
+        let settings = PlanSettings {
+            task: TaskName::new("rust-completion").expect("a plain name"),
+            base_model: terms::BASE_MODEL,
+            adapter: AdapterShape { rank: 4, alpha: 8.0, targets: vec!["q_proj".into()], seed: 1 },
+            training: LocalTraining {
+                rule: LocalRule::Adam { beta1: 0.9, beta2: 0.99 },
+                learning_rate: 0.01,
+                steps: 8,
+                batch: 4,
+                sequence: 128,
+            },
+            cohort: CohortTerms {
+                min: clients - clients / 4,
+                max: clients,
+                n_min: 3,
+                threat: ThreatModel::SemiMalicious,
+                corrupt_bp: if clients > 20 { 500 } else { 0 },
+                dropout_bp: 2_500,
+                correctness_bits: 40,
+            },
+            clip: terms::CLIP,
+            noise_multiplier: 2.0,
+            adjacency: Adjacency::ZeroOut,
+            delta: terms::DELTA,
+            deadlines: Deadlines {
+                advertise: 60_000,
+                share: 5_000,
+                collect: 20_000,
+                confirm: 5_000,
+                unmask: 5_000,
+            },
+        };
+        let initial = (0..dimension).map(|index| index as f32 * 1e-4).collect();
+        let adapter = AdapterVersion::new(initial, terms::BASE_MODEL).expect("finite");
+        let optimizer = OptimizerState::new(ServerOptimizer::FedAvg { learning_rate: 1.0 }, dimension);
+        let state = TaskState { adapter, optimizer: optimizer.expect("settings"), account: Account::new() };
+        Self { machines, state, key, root, settings, seed }
+    }
+
+    pub(super) fn clients(&self) -> Vec<ClientId> {
+        self.machines.keys().copied().collect()
+    }
+
+    pub(super) fn spent(&self, client: ClientId) -> f64 {
+        self.machines[&client].budget.spent().expect("stated")
+    }
+
+    pub(super) fn plan(&self, round: u64) -> SignedPlan {
+        let plan = self.settings.plan(round, &self.state.adapter, &self.state.account, &self.key);
+        through_wire(&plan.expect("feasible"))
+    }
+
+    pub(super) fn plan_terms(&self) -> RoundTerms {
+        self.plan(1).verify(&self.key.public_key()).expect("its own plan").terms()
+    }
+
+    /// The client's update of a round: some above the clip norm, some below.
+    pub(super) fn delta(&self, round: u64, client: ClientId) -> Vec<f32> {
+        use rand_chacha::rand_core::Rng as _;
+        let dimension = self.state.adapter.values().len();
+        let mut draw = rng(self.seed, client, round, 3);
+        let norm = terms::CLIP * (0.5 + f64::from(draw.next_u32() % 100) / 200.0);
+        let raw: Vec<f64> = (0..dimension).map(|_| f64::from(draw.next_u32()) - 2_147_483_648.0).collect();
+        let length = raw.iter().map(|value| value * value).sum::<f64>().sqrt();
+        raw.iter().map(|value| (value / length * norm) as f32).collect()
+    }
+
+    pub(super) fn open(&self, round: u64) -> (SignedPlan, Driver) {
+        let plan = self.plan(round);
+        let setup = RoundSetup {
+            plan: plan.clone(),
+            coordinator: self.key.public_key(),
+            root: self.root.public_key(),
+            invited: self.machines.keys().copied().collect(),
+        };
+        (plan, Driver::open(setup, self.state.clone(), START).expect("plan and task belong together"))
+    }
+
+    pub(super) fn join(&self, plan: &SignedPlan, round: u64, client: ClientId) -> Joined {
+        let machine = &self.machines[&client];
+        let delta = self.delta(round, client);
+        let mut secrets = rng(self.seed, client, round, 1);
+        let parent = *self.state.adapter.digest();
+        Joined::new(plan, &machine.member, parent, delta, &machine.budget, START, &mut secrets)
+            .expect("an honest plan")
+    }
+
+    /// A whole round, to its outcome.
+    pub(super) fn run(&mut self, round: u64, drops: &BTreeMap<ClientId, Leaves>) -> Run {
+        let (plan, mut driver) = self.open(round);
+        let mut participants = BTreeMap::new();
+        let mut inbox: VecDeque<(ClientId, ClientMessage)> = VecDeque::new();
+        for client in self.clients() {
+            if drops.get(&client) != Some(&Leaves::BeforeAdvert) {
+                let joined = self.join(&plan, round, client);
+                inbox.push_back((client, joined.advert()));
+                participants.insert(client, Participant::Joined(joined));
+            }
+        }
+        let mut now = START;
+        let mut run = Seen::default();
+        while let Some(deadline) = driver.deadline() {
+            let outgoing = match inbox.pop_front() {
+                Some((from, message)) => {
+                    now += 1;
+                    run.note(from, &message);
+                    driver.handle(Event::Message { from, message: through_wire(&message) }, now)
+                }
+                None => {
+                    now = deadline;
+                    driver.handle(Event::Tick, now)
+                }
+            };
+            if let Some(cohort) = driver.round().cohort() {
+                run.mechanism = Some((cohort.mechanism.clone(), cohort.rotation));
+            }
+            for out in &outgoing {
+                let Outgoing::Send { to, message } = out else { continue };
+                let message = through_wire(message);
+                if drops.get(to).is_some_and(|leaves| !leaves.answers(&message)) {
+                    continue;
+                }
+                let participant = participants.remove(to).expect("only members hear of the round");
+                let budget = &mut self.machines.get_mut(to).expect("a member").budget;
+                let mut noise = rng(self.seed, *to, round, 2);
+                let (next, answers) =
+                    participant.answer(&message, budget, now, &mut noise).expect("an honest coordinator");
+                participants.insert(*to, next);
+                inbox.extend(answers.into_iter().map(|answer| (*to, answer)));
+            }
+            run.outgoing.extend(outgoing);
+        }
+        let refusals = run.outgoing.iter().filter_map(|out| match out {
+            Outgoing::Refuse(refusal) => Some(refusal.clone()),
+            _ => None,
+        });
+        Run {
+            refusals: refusals.collect(),
+            outcome: driver.finish().expect("ended"),
+            most_chunks: run.chunks.values().copied().max().unwrap_or(0),
+            uploaders: run.chunks.into_keys().collect(),
+            outgoing: run.outgoing,
+            mechanism: run.mechanism,
+        }
+    }
+
+    /// The same round without masks, over the given survivors.
+    pub(super) fn run_plain(&mut self, round: u64, survivors: &BTreeSet<ClientId>) -> Run {
+        let (plan, mut driver) = self.open(round);
+        let joined: BTreeMap<ClientId, Joined> =
+            self.clients().into_iter().map(|client| (client, self.join(&plan, round, client))).collect();
+        for (&from, joined) in &joined {
+            driver.handle(Event::Message { from, message: joined.advert() }, START + 1);
+        }
+        let cohort = driver.round().cohort().expect("everyone advertised");
+        let (mechanism, rotation) = (cohort.mechanism.clone(), cohort.rotation);
+        let vectors: Vec<_> = joined
+            .into_iter()
+            .filter(|(client, _)| survivors.contains(client))
+            .map(|(client, joined)| {
+                let mut noise = rng(self.seed, client, round, 2);
+                contribute(joined.into_clipped(), &mechanism, &rotation, &mut noise)
+                    .expect("clipped for this plan")
+            })
+            .collect();
+        let sum = plain_sum(&vectors, mechanism.bits() as u8, mechanism.dimension()).expect("one shape");
+        Run {
+            outcome: driver.finish_with_plain_sum(survivors, sum).expect("the cohort is closed"),
+            outgoing: Vec::new(),
+            refusals: Vec::new(),
+            uploaders: BTreeSet::new(),
+            most_chunks: 0,
+            mechanism: Some((mechanism, rotation)),
+        }
+    }
+
+    /// The mean that the survivors' contributions have, from their updates and noise keys alone: the sum is taken in
+    /// integers, one coordinate after the other.
+    pub(super) fn expected_mean(&self, round: u64, run: &Run, survivors: &[ClientId]) -> Vec<f32> {
+        let (mechanism, rotation) = run.mechanism.as_ref().expect("a cohort was closed");
+        let mut sum = vec![0_u64; mechanism.dimension()];
+        for &client in survivors {
+            let clipped = Clipped::new(self.delta(round, client), terms::CLIP).expect("finite");
+            let mut noise = rng(self.seed, client, round, 2);
+            let ring = contribute(clipped, mechanism, rotation, &mut noise).expect("clipped for this plan");
+            sum.iter_mut().zip(ring.to_values()).for_each(|(sum, value)| *sum += u64::from(value));
+        }
+        let sum: Vec<u32> = sum.iter().map(|value| (value % (1 << mechanism.bits())) as u32).collect();
+        let decoded = decode_sum(&sum, mechanism, rotation).expect("in the ring");
+        decoded.iter().map(|value| (f64::from(*value) / survivors.len() as f64) as f32).collect()
+    }
+}
+
+/// What is noted while a round runs.
+#[derive(Default)]
+struct Seen {
+    outgoing: Vec<Outgoing>,
+    chunks: BTreeMap<ClientId, usize>,
+    mechanism: Option<(Mechanism, RotationSeed)>,
+}
+
+impl Seen {
+    fn note(&mut self, from: ClientId, message: &ClientMessage) {
+        if let ClientMessage::MaskedChunk(_) = message {
+            *self.chunks.entry(from).or_default() += 1;
+        }
+    }
+}
