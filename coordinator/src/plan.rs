@@ -123,3 +123,102 @@ fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
     }
     refused.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, AdapterVersion, CoordinatorKey, PlanSettings};
+    use tacit_aggregation::params::{TaskName, ThreatModel};
+    use tacit_privacy::{AccountantError, Adjacency, Infeasible};
+    use tacit_proto::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PlanError};
+
+    fn settings() -> PlanSettings {
+        PlanSettings {
+            task: TaskName::new("rust-completion").expect("a plain name"),
+            base_model: [1; 32],
+            adapter: AdapterShape { rank: 4, alpha: 8.0, targets: vec!["q_proj".into()], seed: 1 },
+            training: LocalTraining {
+                rule: LocalRule::Sgd { momentum: 0.0 },
+                learning_rate: 0.1,
+                steps: 1,
+                batch: 1,
+                sequence: 8,
+            },
+            cohort: CohortTerms {
+                min: 60,
+                max: 96,
+                n_min: 50,
+                threat: ThreatModel::SemiMalicious,
+                corrupt_bp: 500,
+                dropout_bp: 1_500,
+                correctness_bits: 40,
+            },
+            clip: 0.5,
+            noise_multiplier: 2.0,
+            adjacency: Adjacency::ZeroOut,
+            delta: 1e-5,
+            deadlines: Deadlines { advertise: 5, share: 4, collect: 3, confirm: 2, unmask: 1 },
+        }
+    }
+
+    fn key() -> CoordinatorKey {
+        CoordinatorKey::from_bytes(&[3; 32])
+    }
+
+    fn adapter(dimension: usize) -> AdapterVersion {
+        AdapterVersion::new(vec![0.0; dimension], [1; 32]).expect("finite")
+    }
+
+    #[test]
+    fn every_admissible_cohort_is_feasible_and_covered_by_the_promise() {
+        let mut tried = 0;
+        for dimension in [1, 50, 6_144, 200_000] {
+            for noise_multiplier in [0.7, 2.0, 4.0] {
+                let settings = PlanSettings { noise_multiplier, ..settings() };
+                let signed =
+                    settings.plan(1, &adapter(dimension), &Account::new(), &key()).expect("feasible");
+                let plan = signed.verify(&key().public_key()).expect("its own plan");
+                for n in (60..=96).step_by(if dimension > 10_000 { 12 } else { 3 }) {
+                    let params = plan.terms().params(n).expect("feasible");
+                    let mechanism = plan.mechanism(&params).expect("the encoding fits");
+                    plan.admitted_cost(&mechanism).expect("within the promise");
+                    tried += 1;
+                }
+                // At noise multiplier z a Gaussian release costs about sqrt(2 ln(1/delta)) / z, and no less than half.
+                let promise = plan.privacy.epsilon * noise_multiplier;
+                assert!((2.4..6.5).contains(&promise), "{dimension}, {noise_multiplier}: {promise}");
+            }
+        }
+        assert_eq!(tried, 3 * (3 * 13 + 4));
+    }
+
+    #[test]
+    fn a_plan_continues_from_the_adapter_and_the_ledger() {
+        let version = adapter(10);
+        let signed = settings().plan(4, &version, &Account::new(), &key()).expect("feasible");
+        let plan = signed.verify(&key().public_key()).expect("its own plan");
+        assert_eq!((plan.round, plan.parents.as_slice()), (4, &[*version.digest()][..]));
+        assert_eq!(plan.ledger_head, Account::new().ledger().head());
+        assert_eq!(plan.privacy.dimension, 10);
+        assert_eq!(settings().longest_round(), 15);
+    }
+
+    #[test]
+    fn infeasible_settings_are_refused_with_the_reason() {
+        let refused = |change: &dyn Fn(&mut PlanSettings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            settings.plan(1, &adapter(1000), &Account::new(), &key()).expect_err("refused")
+        };
+        // Half of a cohort colluding and a third dropping out leave no threshold.
+        let error = refused(&|s| (s.cohort.corrupt_bp, s.cohort.dropout_bp) = (5_000, 3_300));
+        assert!(matches!(error, PlanError::Terms(_)), "{error}");
+        let error = refused(&|s| s.noise_multiplier = 1e6);
+        assert!(matches!(error, PlanError::Mechanism(Infeasible::RangeTooSmall { .. })), "{error}");
+        let error = refused(&|s| s.noise_multiplier = 1e-4);
+        assert!(matches!(error, PlanError::Cost(AccountantError::DeltaExhausted { .. })), "{error}");
+        let error = refused(&|s| s.clip = f64::NAN);
+        assert!(matches!(error, PlanError::Value { field: "privacy.clip", .. }), "{error}");
+        let error = refused(&|s| s.adapter.targets.clear());
+        assert!(matches!(error, PlanError::Value { field: "adapter.targets", .. }), "{error}");
+    }
+}

@@ -257,8 +257,10 @@ mod tests {
     use tacit_aggregation::params::{TaskName, ThreatModel};
     use tacit_privacy::Adjacency;
 
-    /// One change of each field, by name.
-    fn changes() -> Vec<(&'static str, fn(&mut RoundPlan))> {
+    /// A change of a plan, and the name of what it changes.
+    type Change = (&'static str, fn(&mut RoundPlan));
+
+    fn changes() -> Vec<Change> {
         vec![
             ("task", |p| p.task = TaskName::new("other").expect("a plain name")),
             ("round", |p| p.round += 1),
@@ -319,7 +321,7 @@ mod tests {
     #[test]
     fn a_value_that_no_plan_can_have_is_named() {
         plan().validate().expect("a good plan");
-        let bad: Vec<(&str, fn(&mut RoundPlan))> = vec![
+        let bad: Vec<Change> = vec![
             ("adapter.rank", |p| p.adapter.rank = 0),
             ("adapter.alpha", |p| p.adapter.alpha = f64::NAN),
             ("adapter.targets", |p| p.adapter.targets.clear()),

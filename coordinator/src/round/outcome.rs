@@ -14,6 +14,7 @@ use tacit_proto::PlanError;
 
 /// The end of a round, and the task after it.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one outcome per round")]
 pub enum Outcome {
     /// A new version of the adapter.
     Committed {
