@@ -1,1 +1,29 @@
-//! A fleet in one process: the same rounds as production, in virtual time.
+//! A fleet in one process: the same rounds as production, in virtual time, on real code.
+//!
+//! This crate measures; it must never hold arithmetic or protocol of its own that production would not run.
+
+mod compare;
+mod completions;
+pub mod corpus;
+mod error;
+mod evaluate;
+mod federation;
+mod fleet;
+pub mod meter;
+pub mod output;
+pub mod progress;
+mod random;
+pub mod report;
+mod round;
+pub mod run;
+pub mod sample;
+pub mod scenario;
+mod task;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
+pub mod workers;
+
+pub use error::SimulationError;
+pub use run::{Finished, RunOptions, simulate};
+pub use scenario::Scenario;

@@ -1,0 +1,67 @@
+//! The command line of `tacit-sim`; parses, shows and writes, decides nothing.
+
+mod bars;
+mod simulate;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tacit_simulations::output::write_whole;
+use tacit_simulations::report::{Report, html};
+
+/// Simulate a fleet of developers that learns from code it never shows.
+///
+/// Every developer of the corpus becomes a client with keys and a privacy budget of its own; rounds run through the protocol that
+/// production runs, in one process and in virtual time.
+#[derive(Debug, Parser)]
+#[command(name = "tacit-sim", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario
+    Run(simulate::Run),
+    /// Render the page of a report again
+    Report(Render),
+}
+
+#[derive(Debug, Args)]
+struct Render {
+    /// A `report.json` of an earlier run
+    report: PathBuf,
+    /// The page to write
+    #[arg(long, default_value = "report.html")]
+    out: PathBuf,
+}
+
+/// Runs the chosen command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Run(run) => run.run(),
+        Command::Report(Render { report, out }) => {
+            Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
+        }
+    }
+}
+
+/// Prints an error and its causes, one line each, to standard error.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    // An error that only passes its cause on would say the same twice.
+    causes.dedup_by(|later, earlier| earlier.contains(later.as_str()));
+    let mut stderr = std::io::stderr().lock();
+    // If standard error is closed there is nobody left to tell; the exit code still says it.
+    let _ = writeln!(stderr, "error: {}", causes.join("\n  because: "));
+}
+
+/// Prints a result to standard output.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    Ok(())
+}

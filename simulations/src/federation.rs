@@ -1,0 +1,133 @@
+//! The rounds of a simulation, one after another. Must never go on when no client can bear another round.
+
+use tacit_coordinator::{History, TaskState};
+use tacit_model::Adapter;
+use tacit_model::evaluate::Sample;
+use tacit_privacy::Mechanism;
+
+use crate::error::SimulationError;
+use crate::evaluate::bits_per_byte;
+use crate::fleet::Fleet;
+use crate::report::RoundReport;
+use crate::round::{self, Exhausted, RoundContext, RoundRecord};
+use crate::workers::Workers;
+
+/// Virtual time between two rounds, in milliseconds.
+const PAUSE: u64 = 60_000;
+
+/// What the rounds gave.
+pub(crate) struct Federated {
+    pub(crate) rounds: Vec<RoundReport>,
+    pub(crate) records: Vec<RoundRecord>,
+    pub(crate) adapter: Adapter,
+    pub(crate) training_seconds: f64,
+    /// The largest over clients.
+    pub(crate) epsilon: f64,
+}
+
+/// Runs all rounds, or those that the clients' budgets allow.
+pub(crate) fn federate(
+    context: &RoundContext<'_>,
+    fleet: &mut Fleet,
+    workers: &mut Workers,
+    sample: &Sample,
+    mut state: TaskState,
+    start: f64,
+) -> Result<Federated, SimulationError> {
+    let (scenario, progress) = (context.scenario, context.progress);
+    let delta = scenario.privacy.delta;
+    let mut history = History::new();
+    let (mut rounds, mut records) = (Vec::new(), Vec::new());
+    let (mut bits, mut now, mut training_seconds) = (start, 0, 0.0);
+    for number in 1..=u64::from(scenario.rounds) {
+        let (next, mut record) = match round::run(context, fleet, workers, &mut history, state, number, now)?
+        {
+            Ok(ended) => ended,
+            Err((unchanged, Exhausted(reason))) => {
+                state = unchanged;
+                progress.line(&format!("stopping before round {number}: {reason}"));
+                break;
+            }
+        };
+        state = next;
+        training_seconds += record.meter.of("train");
+        now += record.duration + PAUSE;
+        if record.ended.is_ok() {
+            let adapter = current(context, &state)?;
+            let mut meter = std::mem::take(&mut record.meter);
+            bits = meter
+                .measure("evaluate", || bits_per_byte(workers, context.model, &adapter, sample, progress))?;
+            record.meter = meter;
+        }
+        let epsilon = state.account.max_epsilon(delta)?;
+        let report = describe(number, &mut record, bits, epsilon, delta);
+        progress.line(&line(&report));
+        rounds.push(report);
+        records.push(record);
+    }
+    let epsilon = state.account.max_epsilon(delta)?;
+    Ok(Federated { rounds, records, adapter: current(context, &state)?, training_seconds, epsilon })
+}
+
+fn current(context: &RoundContext<'_>, state: &TaskState) -> Result<Adapter, SimulationError> {
+    let config = context.model.decoder().config();
+    Ok(Adapter::from_flat(context.task.lora.clone(), config, state.adapter.values().to_vec())?)
+}
+
+fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta: f64) -> RoundReport {
+    let (mean_norm, noise_norm, failure) = match &record.ended {
+        Ok(released) => {
+            let survivors = released.survivors.len() as u32;
+            (Some(norm(&released.mean)), Some(noise(&released.entry.record.mechanism, survivors)), None)
+        }
+        Err(failed) => (None, None, Some(failed.reason.to_string())),
+    };
+    RoundReport {
+        round,
+        cohort: record.cohort.len() as u32,
+        survivors: record.survivors.len() as u32,
+        heldout_bits_per_byte: bits,
+        epsilon,
+        delta,
+        seconds: std::mem::take(&mut record.meter).into_seconds(),
+        virtual_seconds: record.duration as f64 / 1000.0,
+        failure,
+        dropped: std::mem::take(&mut record.dropped),
+        norms: record.norms,
+        mean_norm,
+        noise_norm,
+        local_loss: record.local_loss,
+        traffic: std::mem::take(&mut record.traffic),
+    }
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Expected norm of the noise in the mean, in the units of the update.
+fn noise(mechanism: &Mechanism, survivors: u32) -> f64 {
+    let deviation = mechanism.total_noise_std(survivors);
+    deviation * (mechanism.dimension() as f64).sqrt() / f64::from(survivors)
+}
+
+/// One line about a round.
+fn line(report: &RoundReport) -> String {
+    let seconds: Vec<String> = crate::report::html::PHASES
+        .iter()
+        .filter_map(|phase| Some(format!("{phase} {:.1}", report.seconds.get(*phase)?)))
+        .collect();
+    let outcome = match &report.failure {
+        None => format!("{:.4} bits per byte", report.heldout_bits_per_byte),
+        Some(reason) => format!("nothing released ({reason})"),
+    };
+    format!(
+        "round {:>2}: cohort {}, survivors {}, {outcome}, epsilon {:.3} at delta {:e}; seconds: {}",
+        report.round,
+        report.cohort,
+        report.survivors,
+        report.epsilon,
+        report.delta,
+        seconds.join(", ")
+    )
+}
