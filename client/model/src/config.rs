@@ -72,7 +72,7 @@ impl DecoderConfig {
             num_hidden_layers: layers,
             num_attention_heads: heads,
             num_key_value_heads: key_value_heads,
-            max_position_embeddings: 512,
+            max_position_embeddings: 256,
             rms_norm_eps: 1e-5,
             rope_theta: default_rope_theta(),
             tie_word_embeddings: true,

@@ -2,9 +2,10 @@
 //!
 //! Holds frozen weights and runs them forward; it must never know about files, text or optimisers.
 
-use burn::tensor::{Device, Distribution, Int, Tensor, activation};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 
 use crate::config::DecoderConfig;
+use crate::fused;
 use crate::generate::cache::{KeyValueCache, LayerCache};
 use crate::lora::{AdapterTensors, LayerTensors, Projection};
 use crate::rope::Rotary;
@@ -97,7 +98,7 @@ impl Block {
         let normed = rms_norm(x.clone(), &self.feed_forward_norm, config.rms_norm_eps);
         let gate = linear(normed.clone(), &self.gate, Projection::Gate, adapter);
         let up = linear(normed, &self.up, Projection::Up, adapter);
-        x + linear(activation::silu(gate) * up, &self.down, Projection::Down, adapter)
+        x + linear(fused::gated(gate, up), &self.down, Projection::Down, adapter)
     }
 
     fn attend(
@@ -129,7 +130,7 @@ impl Block {
             Some(mask) => scores + mask.clone(),
             None => scores,
         };
-        let mixed = activation::softmax(scores, 3).matmul(value);
+        let mixed = fused::softmax(scores).matmul(value);
         let mixed = mixed.reshape([batch, heads, length, size]).swap_dims(1, 2);
         linear(mixed.reshape([batch * length, heads * size]), &self.output, Projection::Output, adapter)
     }

@@ -5,8 +5,9 @@ use burn::tensor::Device;
 use crate::dataset::Batch;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
+use crate::fused;
 use crate::lora::AdapterTensors;
-use crate::loss::{DeviceBatch, token_nats};
+use crate::loss::DeviceBatch;
 use crate::tokenizer::Tokenizer;
 
 /// Sequences evaluated together; bounds the memory of the logits.
@@ -89,9 +90,9 @@ impl Sample {
         device: &Device,
     ) -> Result<f64, ModelError> {
         let batch = &self.batches[index];
-        let nats: Vec<f32> = token_nats(decoder, adapter, &DeviceBatch::new(batch, device))
-            .try_into_vec_as()
-            .map_err(|error| ModelError::Tensor(error.to_string()))?;
+        let on_device = DeviceBatch::new(batch, device);
+        let hidden = decoder.hidden(on_device.inputs, adapter, None);
+        let nats = fused::nats(decoder.logits(hidden), batch.targets())?;
         Ok(nats.iter().zip(batch.weights()).map(|(&nats, &weight)| f64::from(nats) * f64::from(weight)).sum())
     }
 

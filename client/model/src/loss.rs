@@ -4,6 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::dataset::Batch;
 use crate::decoder::Decoder;
+use crate::error::ModelError;
+use crate::fused::{head_loss, is_host};
 use crate::lora::AdapterTensors;
 
 /// A batch on a device: `[batch, length]` inputs, and flat `[batch * length]` targets and weights.
@@ -51,4 +53,24 @@ pub(crate) fn mean_nats(
     let nats = token_nats(decoder, adapter, batch);
     let total = batch.weights.clone().sum().clamp_min(1e-9);
     (nats * batch.weights.clone()).sum() / total
+}
+
+/// The weighted mean in nats per token, and a scalar whose backward pass gives its gradients.
+///
+/// # Errors
+/// When a result cannot be read from the device.
+pub(crate) fn differentiable_loss(
+    decoder: &Decoder,
+    adapter: Option<&AdapterTensors>,
+    batch: &Batch,
+) -> Result<(f64, Tensor<1>), ModelError> {
+    let device = decoder.device();
+    let on_device = DeviceBatch::new(batch, &device);
+    if is_host(&device) {
+        let hidden = decoder.hidden(on_device.inputs, adapter, None);
+        return head_loss(hidden, &decoder.embedding, batch.targets(), batch.weights());
+    }
+    let loss = mean_nats(decoder, adapter, &on_device);
+    let value: f32 = loss.clone().try_into_scalar().map_err(|error| ModelError::Tensor(error.to_string()))?;
+    Ok((f64::from(value), loss))
 }

@@ -15,7 +15,7 @@ use crate::config::DecoderConfig;
 use crate::dataset::Batch;
 use crate::decoder::Decoder;
 use crate::error::ModelError;
-use crate::loss::{DeviceBatch, mean_nats};
+use crate::loss::{DeviceBatch, differentiable_loss, mean_nats};
 use crate::tokenizer::Tokenizer;
 
 /// Texts that the tokenizer is learned from; more changes the merges hardly at all.
@@ -34,6 +34,8 @@ pub struct PretrainSettings {
     pub corpus: PathBuf,
     /// Where the model folder is written.
     pub out: PathBuf,
+    /// Only this many texts are read; they should lie in random order.
+    pub texts: Option<usize>,
     /// The shape; its vocabulary is what the tokenizer learns.
     pub model: DecoderConfig,
     /// Optimiser steps.
@@ -50,7 +52,10 @@ pub struct PretrainSettings {
     pub fim_rate: f64,
     /// Seed of weights, order and rearrangement.
     pub seed: u64,
-    /// Shortens the schedule to what fits into this many seconds of training, measured over the first steps.
+    /// Parts of each batch whose gradients are computed side by side, each on a thread of its own; a GPU wants
+    /// one. The result depends on this number but not on how many cores there are.
+    pub shards: usize,
+    /// Shortens the schedule to what fits into this many seconds of training at the speed seen so far.
     pub time_limit: Option<f64>,
 }
 
@@ -94,12 +99,13 @@ pub fn pretrain(
     settings.validate()?;
     std::fs::create_dir_all(&settings.out).map_err(ModelError::io(&settings.out))?;
     let mut rng = ChaCha20Rng::seed_from_u64(settings.seed);
-    let texts = corpus::read_texts(&settings.corpus.join("train.jsonl"))?;
+    let texts =
+        corpus::read_texts(&settings.corpus.join("train.jsonl"), settings.texts.unwrap_or(usize::MAX))?;
     let sample = texts.iter().take(TOKENIZER_TEXTS).map(String::as_str);
     let tokenizer = Tokenizer::train(settings.model.vocab_size, sample)?;
     let stream = corpus::pack(&texts, &tokenizer, settings.fim_rate, &mut rng)?;
     drop(texts);
-    let validation = corpus::read_texts(&settings.corpus.join("valid.jsonl"))?;
+    let validation = corpus::read_texts(&settings.corpus.join("valid.jsonl"), usize::MAX)?;
     let validation = corpus::pack(&validation, &tokenizer, 0.0, &mut rng)?;
 
     let mut model = settings.model.clone();
@@ -110,21 +116,23 @@ pub fn pretrain(
     let mut steps = settings.steps;
     let mut step = 0;
     while step < steps {
-        let batch = random_windows(&stream, settings, &mut rng);
+        let shards: Vec<Batch> = (0..settings.shards)
+            .map(|_| random_windows(&stream, settings, settings.batch / settings.shards, &mut rng))
+            .collect();
         let rate = schedule(step, steps, settings.learning_rate);
-        let loss = loop_state.step(&batch, rate);
+        let loss = loop_state.step(&shards, rate)?;
         step += 1;
         if step.is_multiple_of(REPORT_EVERY) || step == steps {
-            let loss: f32 = loss.try_into_scalar().map_err(|error| ModelError::Tensor(error.to_string()))?;
             if !loss.is_finite() {
-                return Err(ModelError::Diverged { step, loss: f64::from(loss) });
+                return Err(ModelError::Diverged { step, loss });
             }
             let seconds = started.elapsed().as_secs_f64();
             if let Some(limit) = settings.time_limit {
-                steps = steps.min(((step as f64) * limit / seconds) as usize).max(step);
+                let affordable = (step as f64 * limit / seconds) as usize;
+                steps = affordable.clamp(step, settings.steps.max(step));
             }
             let tokens_per_second = (step * settings.batch * settings.sequence) as f64 / seconds;
-            report(Progress { step, steps, loss: f64::from(loss), tokens_per_second });
+            report(Progress { step, steps, loss, tokens_per_second });
         }
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -146,6 +154,13 @@ impl PretrainSettings {
             if value == 0 {
                 return Err(ModelError::setting(name, value, "at least 1"));
             }
+        }
+        if self.shards == 0 || !self.batch.is_multiple_of(self.shards) {
+            return Err(ModelError::setting(
+                "shards",
+                self.shards,
+                format!("a divisor of batch {}", self.batch),
+            ));
         }
         let positions = self.model.max_position_embeddings;
         if self.sequence < 2 || self.sequence > positions {
@@ -171,10 +186,10 @@ fn schedule(step: usize, steps: usize, peak: f64) -> f64 {
     peak * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
 
-fn random_windows<R: Rng>(stream: &[u32], settings: &PretrainSettings, rng: &mut R) -> Batch {
+fn random_windows<R: Rng>(stream: &[u32], settings: &PretrainSettings, rows: usize, rng: &mut R) -> Batch {
     let mut batch = Batch::new(settings.sequence);
     let last = stream.len().saturating_sub(settings.sequence + 1);
-    for _ in 0..settings.batch {
+    for _ in 0..rows {
         let start = rng.random_range(0..=last);
         let end = (start + 1 + settings.sequence).min(stream.len());
         batch.push(stream[start], &stream[start + 1..end]);
@@ -191,11 +206,12 @@ fn validation_loss(
     let mut rng = ChaCha20Rng::seed_from_u64(0);
     let mut total = 0.0;
     for _ in 0..VALIDATION_BATCHES {
-        let batch = DeviceBatch::new(&random_windows(stream, settings, &mut rng), &decoder.device());
-        let loss: f32 = mean_nats(decoder, None, &batch)
+        let windows = random_windows(stream, settings, settings.batch.min(32), &mut rng);
+        let batch = DeviceBatch::new(&windows, &decoder.device());
+        let nats: f32 = mean_nats(decoder, None, &batch)
             .try_into_scalar()
             .map_err(|error| ModelError::Tensor(error.to_string()))?;
-        total += f64::from(loss);
+        total += f64::from(nats);
     }
     Ok(total / VALIDATION_BATCHES as f64)
 }
@@ -225,18 +241,20 @@ impl Loop {
         Self { decoder, decaying: rule(settings.weight_decay), plain: rule(0.0), states, device }
     }
 
-    /// One optimiser step; returns the loss, still on the device.
-    fn step(&mut self, batch: &Batch, rate: f64) -> Tensor<1> {
+    /// One optimiser step on the mean loss of the shards; returns that loss.
+    fn step(&mut self, shards: &[Batch], rate: f64) -> Result<f64, ModelError> {
         for tensor in self.decoder.tensors_mut() {
             *tensor = tensor.clone().detach().require_grad();
         }
-        let loss = mean_nats(&self.decoder, None, &DeviceBatch::new(batch, &self.device));
-        let mut gradients = loss.backward();
-        let mut tensors = self.decoder.tensors_mut();
-        let slopes: Vec<Tensor<2>> = tensors
-            .iter()
-            .map(|t| t.grad_remove(&mut gradients).unwrap_or_else(|| t.zeros_like().inner()))
-            .collect();
+        let mut parts = self.gradients(shards)?.into_iter();
+        let (mut loss, mut slopes) =
+            parts.next().ok_or_else(|| ModelError::setting("shards", 0, "at least 1"))?;
+        for (other_loss, other) in parts {
+            loss += other_loss;
+            slopes = slopes.into_iter().zip(other).map(|(a, b)| a + b).collect();
+        }
+        let share = 1.0 / shards.len() as f64;
+        let slopes: Vec<Tensor<2>> = slopes.into_iter().map(|slope| slope * share).collect();
         let norm = slopes
             .iter()
             .map(|slope| slope.clone().square().sum())
@@ -244,15 +262,50 @@ impl Loop {
             .unwrap_or_else(|| Tensor::zeros([1], &self.device.clone().inner()))
             .sqrt();
         let factor = (norm + 1e-6).recip().mul_scalar(GRADIENT_NORM).clamp_max(1.0).reshape([1, 1]);
-        for ((tensor, slope), state) in tensors.iter_mut().zip(slopes).zip(&mut self.states) {
+        let tensors = self.decoder.tensors_mut();
+        for ((tensor, slope), state) in tensors.into_iter().zip(slopes).zip(&mut self.states) {
             // Normalisation gains are pulled towards nothing; every matrix decays.
             let rule = if tensor.dims()[0] == 1 { &self.plain } else { &self.decaying };
             let (updated, next) =
                 rule.step(rate, tensor.clone().inner(), slope * factor.clone(), state.take());
             *state = next;
-            **tensor = updated.autodiff();
+            *tensor = updated.autodiff();
         }
-        loss.inner()
+        Ok(loss * share)
+    }
+
+    /// Loss and gradients of each shard, in order.
+    fn gradients(&self, shards: &[Batch]) -> Result<Vec<(f64, Vec<Tensor<2>>)>, ModelError> {
+        let one = |batch: &Batch| {
+            let mut decoder = self.decoder.clone();
+            let (value, loss) = differentiable_loss(&decoder, None, batch)?;
+            let mut gradients = loss.backward();
+            let slopes = decoder
+                .tensors_mut()
+                .into_iter()
+                .map(|t| t.grad_remove(&mut gradients).unwrap_or_else(|| t.zeros_like().inner()))
+                .collect();
+            Ok((value, slopes))
+        };
+        if let [batch] = shards {
+            return Ok(vec![one(batch)?]);
+        }
+        // One rayon thread each: the products of a shard must not wait for the other shard's.
+        let failed =
+            || ModelError::Tensor("a training thread could not be started or stopped early".to_owned());
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = shards
+                .iter()
+                .map(|batch| {
+                    scope.spawn(move || {
+                        let pool =
+                            rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|_| failed())?;
+                        pool.install(|| one(batch))
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().map_err(|_| failed()).flatten()).collect()
+        })
     }
 
     fn into_decoder(mut self) -> Decoder {

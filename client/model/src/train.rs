@@ -8,7 +8,7 @@ use crate::dataset::{Batch, TokenStream};
 use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::lora::{Adapter, AdapterTensors};
-use crate::loss::{DeviceBatch, mean_nats};
+use crate::loss::differentiable_loss;
 
 pub mod optimizer;
 
@@ -95,8 +95,7 @@ impl Trainer {
         batch: &Batch,
         dimension: usize,
     ) -> Result<(f64, Vec<f32>), ModelError> {
-        let batch = DeviceBatch::new(batch, &self.decoder.device());
-        let loss = mean_nats(&self.decoder, Some(tensors), &batch);
+        let (value, loss) = differentiable_loss(&self.decoder, Some(tensors), batch)?;
         let mut gradients = loss.backward();
         let mut flat = Vec::with_capacity(dimension);
         for b in tensors.trained_mut() {
@@ -106,8 +105,7 @@ impl Trainer {
             };
             flat.extend_from_slice(&gradient);
         }
-        let loss: f32 = loss.try_into_scalar().map_err(|error| ModelError::Tensor(error.to_string()))?;
-        Ok((f64::from(loss), flat))
+        Ok((value, flat))
     }
 
     /// Trains on one owner's text, starting from `adapter`.
@@ -147,4 +145,35 @@ impl Trainer {
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
     tensor.try_into_vec_as().map_err(|error| ModelError::Tensor(error.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::DecoderConfig;
+    use crate::device::Compute;
+    use crate::lora::{LoraConfig, Projection};
+
+    #[test]
+    fn no_gradient_is_computed_for_anything_but_the_trained_factors() {
+        let device = Compute::Cpu.open().unwrap();
+        let decoder = Decoder::random(DecoderConfig::new(270, 16, 2, 2, 1, 24), &device);
+        let mut trainer = Trainer::new(&decoder);
+        let lora =
+            LoraConfig { rank: 2, alpha: 4.0, targets: vec![Projection::Query, Projection::Up], seed: 1 };
+        let adapter = Adapter::zeros(lora, decoder.config()).unwrap();
+        let mut tensors = adapter.tensors(decoder.config(), &trainer.decoder.device());
+        for b in tensors.trained_mut() {
+            *b = b.clone().require_grad();
+        }
+        let mut batch = Batch::new(6);
+        batch.push(0, &[10, 20, 30, 40, 50, 60]);
+        let gradients = differentiable_loss(&trainer.decoder, Some(&tensors), &batch).unwrap().1.backward();
+        for weight in trainer.decoder.tensors_mut() {
+            assert!(weight.is_autodiff() && !weight.is_tracked());
+            assert!(weight.grad(&gradients).is_none());
+        }
+        assert_eq!(tensors.trained_mut().filter(|b| b.grad(&gradients).is_some()).count(), 4);
+    }
 }

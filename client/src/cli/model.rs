@@ -29,6 +29,9 @@ pub(crate) struct Pretrain {
     /// Folder with `train.jsonl` and `valid.jsonl`, one object with a `text` per line
     #[arg(long)]
     corpus: PathBuf,
+    /// Read only this many texts; they should lie in random order
+    #[arg(long)]
+    texts: Option<usize>,
     /// Folder to write `config.json`, `tokenizer.json` and `model.safetensors` to
     #[arg(long)]
     out: PathBuf,
@@ -74,6 +77,9 @@ pub(crate) struct Pretrain {
     /// Seed of weights, order and rearrangement
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Parts of a batch computed side by side; 2 on a CPU, 1 on a GPU
+    #[arg(long, default_value_t = 2)]
+    shards: usize,
     /// Shorten the schedule to what fits into this many minutes
     #[arg(long)]
     minutes: Option<f64>,
@@ -150,6 +156,7 @@ impl Pretrain {
         let settings = PretrainSettings {
             corpus: self.corpus,
             out: self.out,
+            texts: self.texts,
             model,
             steps: self.steps,
             batch: self.batch,
@@ -158,6 +165,7 @@ impl Pretrain {
             weight_decay: self.weight_decay,
             fim_rate: self.fim_rate,
             seed: self.seed,
+            shards: self.shards,
             time_limit: self.minutes.map(|minutes| minutes * 60.0),
         };
         let bar = ProgressBar::new(self.steps as u64)

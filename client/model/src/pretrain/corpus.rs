@@ -20,14 +20,14 @@ struct Line {
     text: String,
 }
 
-/// Reads the `text` field of every line of a JSON-lines file.
+/// Reads the `text` field of the first `limit` lines of a JSON-lines file.
 ///
 /// # Errors
 /// When the file cannot be read, a line is not such an object, or there is no text at all.
-pub(super) fn read_texts(path: &Path) -> Result<Vec<String>, ModelError> {
+pub(super) fn read_texts(path: &Path, limit: usize) -> Result<Vec<String>, ModelError> {
     let file = File::open(path).map_err(ModelError::io(path))?;
     let mut texts = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
+    for (number, line) in BufReader::new(file).lines().take(limit).enumerate() {
         let line = line.map_err(ModelError::io(path))?;
         let line: Line = serde_json::from_str(&line)
             .map_err(|error| ModelError::config(path, format!("line {}: {error}", number + 1)))?;

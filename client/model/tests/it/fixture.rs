@@ -25,6 +25,7 @@ pub(crate) fn settings(folder: &Path, steps: usize) -> PretrainSettings {
     PretrainSettings {
         corpus: folder.to_owned(),
         out: folder.join("model"),
+        texts: None,
         model: DecoderConfig::new(300, 32, 2, 4, 2, 48),
         steps,
         batch: 4,
@@ -33,6 +34,7 @@ pub(crate) fn settings(folder: &Path, steps: usize) -> PretrainSettings {
         weight_decay: 0.01,
         fim_rate: 0.2,
         seed: 3,
+        shards: 2,
         time_limit: None,
     }
 }
