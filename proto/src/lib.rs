@@ -14,4 +14,4 @@ pub use plan::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PlanError, PrivacyTerms,
     RoundPlan, SignedPlan,
 };
-pub use wire::{DecodeError, Wire};
+pub use wire::{CommitmentCache, DecodeError, Wire};

@@ -1,12 +1,14 @@
 //! Domain types to bytes and back. Must never panic on any bytes, nor hand out a value whose form is not the one that the
 //! domain type's own encoder gives.
 
+mod cache;
 mod check;
 mod error;
 mod plan;
 mod round;
 mod secagg;
 
+pub use cache::CommitmentCache;
 pub use error::DecodeError;
 
 use prost::Message as _;

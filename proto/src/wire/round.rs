@@ -1,10 +1,12 @@
 //! The two envelopes that hold any step's message. Must never hold none.
 
+use super::cache::CommitmentCache;
 use super::check::{at_most, increasing, present};
-use super::{DecodeError, generated as wire};
+use super::secagg::read_delivery;
+use super::{DecodeError, Wire, decode, generated as wire};
 use crate::messages::{ClientMessage, ServerMessage};
 use std::sync::Arc;
-use tacit_aggregation::messages::{Advert, ShareDelivery};
+use tacit_aggregation::messages::{Advert, ShareCommitments, ShareDelivery};
 use tacit_aggregation::params::MAX_COHORT;
 
 impl From<&ClientMessage> for wire::ClientMessage {
@@ -60,6 +62,15 @@ impl TryFrom<wire::ServerMessage> for ServerMessage {
     type Error = DecodeError;
 
     fn try_from(message: wire::ServerMessage) -> Result<Self, DecodeError> {
+        Self::read(message, |commitments| commitments.try_into().map(Arc::new))
+    }
+}
+
+impl ServerMessage {
+    fn read(
+        message: wire::ServerMessage,
+        commitments: impl Fn(wire::ShareCommitments) -> Result<Arc<ShareCommitments>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         use wire::server_message::Body;
         Ok(match present("ServerMessage.body", message.body)? {
             Body::Cohort(closed) => {
@@ -76,13 +87,26 @@ impl TryFrom<wire::ServerMessage> for ServerMessage {
             Body::Shares(shares) => {
                 let field = "ShareDeliveries.deliveries";
                 at_most(field, shares.deliveries.len(), MAX_COHORT as usize)?;
-                let deliveries: Vec<ShareDelivery> =
-                    shares.deliveries.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+                let deliveries: Vec<ShareDelivery> = shares
+                    .deliveries
+                    .into_iter()
+                    .map(|delivery| read_delivery(delivery, &commitments))
+                    .collect::<Result<_, _>>()?;
                 increasing(field, deliveries.iter().map(|delivery| delivery.from))?;
                 Self::Shares(deliveries)
             }
             Body::Maps(maps) => Self::Maps(maps.try_into()?),
             Body::Unmask(request) => Self::Unmask(request.try_into()?),
         })
+    }
+
+    /// [`Wire::from_wire`] for a process that holds many clients of one cohort: commitments that another of them has
+    /// received are not decoded again. The result is the same.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field.
+    pub fn from_wire_cached(bytes: &[u8], cache: &CommitmentCache) -> Result<Self, DecodeError> {
+        let message = decode::<wire::ServerMessage>("ServerMessage", Self::MAX_BYTES, bytes)?;
+        Self::read(message, |commitments| cache.read(commitments))
     }
 }

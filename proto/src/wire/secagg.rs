@@ -239,14 +239,22 @@ impl TryFrom<wire::ShareDelivery> for ShareDelivery {
     type Error = DecodeError;
 
     fn try_from(delivery: wire::ShareDelivery) -> Result<Self, DecodeError> {
-        Ok(Self {
-            from: ClientId(delivery.from),
-            commitments: Arc::new(present("ShareDelivery.commitments", delivery.commitments)?.try_into()?),
-            ciphertext: array("ShareDelivery.ciphertext", &delivery.ciphertext)?,
-            path: arrays("ShareDelivery.path", &delivery.path, MAX_PATH)?,
-            signature: signature("ShareDelivery.signature", &delivery.signature)?,
-        })
+        read_delivery(delivery, |commitments| commitments.try_into().map(Arc::new))
     }
+}
+
+/// Reads a delivery with a way of its own to read the commitments, which is the costly part.
+pub(super) fn read_delivery(
+    delivery: wire::ShareDelivery,
+    commitments: impl FnOnce(wire::ShareCommitments) -> Result<Arc<ShareCommitments>, DecodeError>,
+) -> Result<ShareDelivery, DecodeError> {
+    Ok(ShareDelivery {
+        from: ClientId(delivery.from),
+        commitments: commitments(present("ShareDelivery.commitments", delivery.commitments)?)?,
+        ciphertext: array("ShareDelivery.ciphertext", &delivery.ciphertext)?,
+        path: arrays("ShareDelivery.path", &delivery.path, MAX_PATH)?,
+        signature: signature("ShareDelivery.signature", &delivery.signature)?,
+    })
 }
 
 impl From<&MaskedHeader> for wire::MaskedHeader {

@@ -1,6 +1,6 @@
 //! Round trips of every message, and decoders under arbitrary bytes.
 
-use super::{DecodeError, Wire, generated};
+use super::{CommitmentCache, DecodeError, Wire, generated};
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::tests_support::{key, plan};
 use crate::plan::{LocalRule, RoundPlan, SignedPlan};
@@ -260,6 +260,21 @@ proptest! {
     }
 
     #[test]
+    fn a_cache_changes_nothing(messages in proptest::collection::vec(server_message(), 1..6), limit in 0usize..3) {
+        let cache = CommitmentCache::new(limit);
+        for message in messages.iter().chain(&messages) {
+            let bytes = message.to_wire();
+            let read = ServerMessage::from_wire_cached(&bytes, &cache);
+            prop_assert_eq!(read.as_ref(), Ok(message));
+            prop_assert_eq!(
+                ServerMessage::from_wire_cached(&bytes[..bytes.len() / 2], &cache),
+                ServerMessage::from_wire(&bytes[..bytes.len() / 2])
+            );
+            prop_assert!(cache.len() <= limit);
+        }
+    }
+
+    #[test]
     fn single_messages_come_back(
         certificate in certificate(), advert in advert(), list in cohort(), share in share(), delivery in delivery(),
         header in header(), chunk in chunk(), maps in maps(), confirm in confirm(), request in request(), shares in unmask(),
@@ -421,6 +436,26 @@ fn what_is_too_long_or_out_of_order_is_refused() {
     assert!(matches!(bad, DecodeError::Invalid { field: "SurvivorMaps.survived", .. }), "{bad}");
     let empty = ClientMessage::from_wire(&[]);
     assert_eq!(empty, Err(DecodeError::Missing { field: "ClientMessage.body" }));
+}
+
+#[test]
+fn what_was_decoded_once_is_shared() {
+    let list = |place: usize| Commitments::from_bytes(vec![POINTS[place]; 3]).expect("points");
+    let delivery = |from, mask_key, self_mask| ShareDelivery {
+        from: ClientId(from),
+        commitments: Arc::new(ShareCommitments { mask_key: list(mask_key), self_mask: list(self_mask) }),
+        ciphertext: [0; CIPHERTEXT_BYTES],
+        path: Vec::new(),
+        signature: Signature([0; 64]),
+    };
+    let cache = CommitmentCache::new(9);
+    let message = ServerMessage::Shares(vec![delivery(1, 0, 1), delivery(2, 1, 0), delivery(3, 0, 1)]);
+    let first = ServerMessage::from_wire_cached(&message.to_wire(), &cache).expect("its own form");
+    assert_eq!(first, message);
+    assert_eq!(cache.len(), 2);
+    let ServerMessage::Shares(deliveries) = first else { panic!("{first:?}") };
+    assert!(Arc::ptr_eq(&deliveries[0].commitments, &deliveries[2].commitments));
+    assert!(!Arc::ptr_eq(&deliveries[0].commitments, &deliveries[1].commitments));
 }
 
 #[test]

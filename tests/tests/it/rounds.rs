@@ -96,7 +96,7 @@ fn the_reservation_is_stored_before_anyone_hears_of_the_cohort() {
 
 #[test]
 fn the_same_seeds_give_the_same_adapter_and_plain_summing_gives_it_too() {
-    for drops in [BTreeMap::new(), BTreeMap::from([(3, Leaves::BeforeShare), (5, Leaves::BeforeUpload)])] {
+    for drops in [BTreeMap::new(), BTreeMap::from([(3, Leaves::Share), (5, Leaves::Upload)])] {
         let [mut first, mut second, mut plain] = [0; 3].map(|_| Fleet::new(24, 3));
         let drops: BTreeMap<ClientId, Leaves> =
             drops.into_iter().map(|(place, leaves)| (first.clients()[place], leaves)).collect();
@@ -120,14 +120,14 @@ fn predict(fleet: &Fleet, drops: &BTreeMap<ClientId, Leaves>) -> Result<BTreeSet
     let until = |leaves: Leaves| -> BTreeSet<ClientId> {
         all.iter().copied().filter(|client| drops.get(client).is_none_or(|&left| left > leaves)).collect()
     };
-    let joined = until(Leaves::BeforeAdvert);
+    let joined = until(Leaves::Advert);
     let Ok(params) = fleet.plan_terms().params(joined.len() as u32) else { return Err((Step::Advertise, 0)) };
     let (n_min, t) = (params.n_min as usize, params.threshold as usize);
-    let shared = until(Leaves::BeforeShare);
+    let shared = until(Leaves::Share);
     if shared.len() < n_min {
         return Err((Step::Share, 0));
     }
-    let survivors = until(Leaves::BeforeUpload);
+    let survivors = until(Leaves::Upload);
     if survivors.len() < n_min {
         return Err((Step::Collect, 0));
     }
@@ -138,11 +138,11 @@ fn predict(fleet: &Fleet, drops: &BTreeMap<ClientId, Leaves>) -> Result<BTreeSet
     if !reachable(&survivors) {
         return Err((Step::Collect, 0));
     }
-    let confirmed = until(Leaves::BeforeConfirm);
+    let confirmed = until(Leaves::Confirm);
     if confirmed.len() <= t || !reachable(&confirmed) {
         return Err((Step::Confirm, 0));
     }
-    let unmasked = until(Leaves::BeforeUnmask);
+    let unmasked = until(Leaves::Unmask);
     if reachable(&unmasked) { Ok(survivors) } else { Err((Step::Unmask, survivors.len())) }
 }
 
@@ -196,7 +196,7 @@ fn clients_that_leave_at_any_step_are_summed_or_not_but_never_in_part() {
 #[test]
 fn a_sum_that_cannot_be_unmasked_costs_in_full() {
     let mut fleet = Fleet::new(8, 5);
-    let drops = fleet.clients().into_iter().skip(3).map(|client| (client, Leaves::BeforeUnmask)).collect();
+    let drops = fleet.clients().into_iter().skip(3).map(|client| (client, Leaves::Unmask)).collect();
     let run = fleet.run(1, &drops);
     let failed = failed(&run);
     assert_eq!((failed.step, failed.debited.len()), (Step::Unmask, 8));
@@ -210,7 +210,7 @@ fn rounds_follow_each_other_on_one_ledger_and_one_budget() {
     let mut fleet = Fleet::new(8, 6);
     let mut epsilons = Vec::new();
     for round in 1..=3 {
-        let drops = BTreeMap::from([(fleet.clients()[round as usize], Leaves::BeforeUpload)]);
+        let drops = BTreeMap::from([(fleet.clients()[round as usize], Leaves::Upload)]);
         let run = fleet.run(round, &drops);
         let released = committed(&run);
         assert_eq!(released.survivors.len(), 7);

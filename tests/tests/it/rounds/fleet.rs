@@ -31,27 +31,26 @@ pub(super) mod terms {
     pub(crate) const BASE_MODEL: [u8; 32] = [0xba; 32];
 }
 
-/// The step before which a client falls silent.
+/// The first step that a client no longer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Leaves {
-    BeforeAdvert,
-    BeforeShare,
-    BeforeUpload,
-    BeforeConfirm,
-    BeforeUnmask,
+    Advert,
+    Share,
+    Upload,
+    Confirm,
+    Unmask,
 }
 
 impl Leaves {
-    pub(super) const ALL: [Self; 5] =
-        [Self::BeforeAdvert, Self::BeforeShare, Self::BeforeUpload, Self::BeforeConfirm, Self::BeforeUnmask];
+    pub(super) const ALL: [Self; 5] = [Self::Advert, Self::Share, Self::Upload, Self::Confirm, Self::Unmask];
 
     /// Whether a client that leaves here still answers the message.
     fn answers(self, message: &ServerMessage) -> bool {
         self > match message {
-            ServerMessage::Cohort { .. } => Self::BeforeShare,
-            ServerMessage::Shares(_) => Self::BeforeUpload,
-            ServerMessage::Maps(_) => Self::BeforeConfirm,
-            ServerMessage::Unmask(_) => Self::BeforeUnmask,
+            ServerMessage::Cohort { .. } => Self::Share,
+            ServerMessage::Shares(_) => Self::Upload,
+            ServerMessage::Maps(_) => Self::Confirm,
+            ServerMessage::Unmask(_) => Self::Unmask,
         }
     }
 }
@@ -214,7 +213,7 @@ impl Fleet {
         let mut participants = BTreeMap::new();
         let mut inbox: VecDeque<(ClientId, ClientMessage)> = VecDeque::new();
         for client in self.clients() {
-            if drops.get(&client) != Some(&Leaves::BeforeAdvert) {
+            if drops.get(&client) != Some(&Leaves::Advert) {
                 let joined = self.join(&plan, round, client);
                 inbox.push_back((client, joined.advert()));
                 participants.insert(client, Participant::Joined(joined));
