@@ -26,6 +26,8 @@ use crate::cohort::Cohort;
 use crate::context::Context;
 use crate::identity::{Certificate, ClientId, IdentityKey, PublicKey};
 use crate::params::{Floors, RoundParams, RoundTerms};
+use ed25519_dalek::VerifyingKey;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a client brings to a round.
@@ -52,6 +54,8 @@ struct Member {
     client: ClientId,
     index: u32,
     cohort: Cohort,
+    /// Signing keys of members that are no neighbours, by cohort index, where their confirmations count.
+    witnesses: BTreeMap<u32, VerifyingKey>,
 }
 
 impl Member {

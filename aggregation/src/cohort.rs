@@ -51,4 +51,13 @@ impl Cohort {
     pub(crate) fn neighbours(&self, index: u32) -> Vec<u32> {
         self.graph.neighbours(index)
     }
+
+    /// Cohort indices of the members whose adverts a member receives, increasing: its neighbours, or everybody else.
+    pub(crate) fn shown_to(&self, index: u32) -> Vec<u32> {
+        if self.params.needs_all_adverts() {
+            (0..self.params.n).filter(|&other| other != index).collect()
+        } else {
+            self.neighbours(index)
+        }
+    }
 }

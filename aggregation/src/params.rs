@@ -250,6 +250,22 @@ impl RoundParams {
         self.n_min.saturating_sub(self.corrupt())
     }
 
+    /// Members, itself included, that must have confirmed the same maps before a client hands over a share: more than
+    /// (n + A)/2 when the server may lie, so that two such sets have an honest member in common, who signs once; else none.
+    #[must_use]
+    pub fn quorum(&self) -> u32 {
+        match self.threat {
+            ThreatModel::HonestButCurious => 0,
+            ThreatModel::SemiMalicious => (self.n + self.corrupt()) / 2 + 1,
+        }
+    }
+
+    /// Whether clients need the adverts of all members, to check confirmations by others than their neighbours.
+    #[must_use]
+    pub fn needs_all_adverts(&self) -> bool {
+        self.quorum() > 0 && self.degree + 1 < self.n
+    }
+
     /// Bytes of one masked vector on the wire, ceil(d b / 8).
     #[must_use]
     pub fn packed_bytes(&self) -> usize {

@@ -114,7 +114,7 @@ fn round() -> (Value, Context, Sum) {
         let restored = RoundSecrets::from_bytes(&secrets(place)).expect("canonical");
         let mut scalars = restored.polynomials(&context);
         let drawn: Vec<SecretScalar> = (0..3).map(|_| scalars.draw()).collect();
-        let shown = share.neighbours_of(ClientId(CLIENTS[place])).expect("in the cohort");
+        let shown = share.adverts_for(ClientId(CLIENTS[place])).expect("in the cohort");
         let (state, message) = state.share(&list, &shown, NOW).expect("honest");
         entries[place]["self_mask_seed"] = hex_of(drawn[0].to_bytes());
         entries[place]["coefficients"] =

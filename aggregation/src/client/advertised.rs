@@ -11,6 +11,7 @@ use crate::shamir::Polynomial;
 use crate::signatures::{self, Claim};
 use ed25519_dalek::VerifyingKey;
 use rand_core::CryptoRng;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The client has announced its keys.
@@ -29,6 +30,14 @@ pub(super) struct Peer {
     pub(super) advertised_mask_key: [u8; 32],
     pub(super) opening: EnvelopeKey,
     pub(super) pair_mask: MaskKey,
+}
+
+/// Adverts that hold.
+struct Shown<'a> {
+    /// Cohort index, signing key and advert of each neighbour.
+    neighbours: Vec<(u32, VerifyingKey, &'a Advert)>,
+    /// Signing keys of the other members.
+    witnesses: BTreeMap<u32, VerifyingKey>,
 }
 
 impl Advertised {
@@ -84,21 +93,21 @@ impl Advertised {
         &self.secrets
     }
 
-    /// Checks the cohort and the adverts of this client's neighbours (in the order of their ids), and shares both secrets
-    /// among them. `now` is in Unix seconds.
+    /// Checks the cohort and the adverts shown (in the order of ids: the neighbours', or, when the server may lie and the
+    /// graph is sparse, those of all other members), and shares both secrets among the neighbours. `now` is in Unix seconds.
     ///
     /// # Errors
     /// [`ClientError`] names the lie. The client has then left the round.
     pub fn share(
         self,
         list: &CohortList,
-        neighbours: &[Arc<Advert>],
+        adverts: &[Arc<Advert>],
         now: u64,
     ) -> Result<(Shared, Arc<ShareMessage>), ClientError> {
         let index = self.check_list(list)?;
         let cohort = Cohort::new(&self.setup.terms, list);
-        let keys = self.check_neighbours(&cohort, index, list, neighbours, now)?;
-        let (peers, sealing) = self.agree(&cohort, &keys, neighbours)?;
+        let Shown { neighbours, witnesses } = self.check_adverts(&cohort, index, list, adverts, now)?;
+        let (peers, sealing) = self.agree(&cohort, &neighbours)?;
 
         let context = cohort.context;
         let mut scalars = self.secrets.polynomials(&context);
@@ -134,6 +143,7 @@ impl Advertised {
                 client: self.advert.client(),
                 index,
                 cohort,
+                witnesses,
             },
             peers,
             self_mask,
@@ -162,60 +172,57 @@ impl Advertised {
         Ok(index)
     }
 
-    /// Checks that the adverts are those of the graph's neighbours and hold, and returns the neighbours' signing keys.
-    fn check_neighbours(
+    /// Checks that the adverts are those due and hold. Of a member that is no neighbour only the certificate matters.
+    fn check_adverts<'a>(
         &self,
         cohort: &Cohort,
         index: u32,
         list: &CohortList,
-        adverts: &[Arc<Advert>],
+        adverts: &'a [Arc<Advert>],
         now: u64,
-    ) -> Result<Vec<(u32, VerifyingKey)>, ClientError> {
-        let places = cohort.neighbours(index);
-        if adverts.len() != places.len() {
-            return Err(ClientError::NeighbourCount {
-                delivered: adverts.len(),
-                degree: cohort.params.degree,
-            });
+    ) -> Result<Shown<'a>, ClientError> {
+        let (due, places) = (cohort.shown_to(index), cohort.neighbours(index));
+        if adverts.len() != due.len() {
+            return Err(ClientError::AdvertCount { delivered: adverts.len(), due: due.len() });
         }
-        let mut keys = Vec::with_capacity(adverts.len());
-        let mut claims = Vec::with_capacity(2 * adverts.len());
-        for (&place, advert) in places.iter().zip(adverts) {
+        let mut shown = Shown { neighbours: Vec::with_capacity(places.len()), witnesses: BTreeMap::new() };
+        let mut claims = Vec::with_capacity(adverts.len() + places.len());
+        let mut blame = Vec::with_capacity(claims.capacity());
+        for (&place, advert) in due.iter().zip(adverts) {
             let entry = &list.entries[place as usize];
             let client = advert.client();
             if client != entry.client || advert.digest() != entry.advert {
                 return Err(ClientError::SwappedNeighbour { expected: entry.client, got: client });
             }
-            advert.check_terms(&self.setup.terms)?;
-            let key = advert.certificate.check_claims(&self.setup.root, now)?;
-            let root = self.setup.root.verifying().ok_or(CertificateError::Signature { client })?;
             let certificate = &advert.certificate;
+            let key = certificate.check_claims(&self.setup.root, now)?;
+            let unsigned = CertificateError::Signature { client };
+            let root = self.setup.root.verifying().ok_or_else(|| unsigned.clone())?;
             claims.push(Claim::new(root, certificate.payload(), &certificate.signature));
-            claims.push(Claim::new(key, advert.payload(), &advert.signature));
-            keys.push((place, key));
-        }
-        signatures::verify_all(&claims).map_err(|claim| {
-            let client = adverts[claim / 2].client();
-            if claim % 2 == 0 {
-                ClientError::Certificate(CertificateError::Signature { client })
+            blame.push(ClientError::Certificate(unsigned));
+            if places.binary_search(&place).is_ok() {
+                advert.check_terms(&self.setup.terms)?;
+                claims.push(Claim::new(key, advert.payload(), &advert.signature));
+                blame.push(ClientError::AdvertSignature { client });
+                shown.neighbours.push((place, key, advert.as_ref()));
             } else {
-                ClientError::AdvertSignature { client }
+                shown.witnesses.insert(place, key);
             }
-        })?;
-        Ok(keys)
+        }
+        signatures::verify_all(&claims).map_err(|claim| blame.swap_remove(claim))?;
+        Ok(shown)
     }
 
     /// Agrees with every neighbour on a channel and a pair mask.
     fn agree(
         &self,
         cohort: &Cohort,
-        keys: &[(u32, VerifyingKey)],
-        adverts: &[Arc<Advert>],
+        neighbours: &[(u32, VerifyingKey, &Advert)],
     ) -> Result<(Vec<Peer>, Vec<EnvelopeKey>), ClientError> {
         let own = self.advert.client();
-        let mut peers = Vec::with_capacity(keys.len());
-        let mut sealing = Vec::with_capacity(keys.len());
-        for (&(index, verifying), advert) in keys.iter().zip(adverts) {
+        let mut peers = Vec::with_capacity(neighbours.len());
+        let mut sealing = Vec::with_capacity(neighbours.len());
+        for &(index, verifying, advert) in neighbours {
             let client = advert.client();
             let useless = ClientError::UselessKey { client };
             let context = &cohort.context;

@@ -1,5 +1,6 @@
 //! Confirmed: the client has signed who survived, and hands over one share per neighbour, once. Must never hand over both
-//! shares of one client, nor any before t neighbours have confirmed the same maps.
+//! shares of one client, nor any before t neighbours and a quorum have
+//! confirmed the same maps.
 
 use super::masked::MaskedPeer;
 use super::{ClientError, Member};
@@ -35,7 +36,7 @@ impl Confirmed {
         if *maps == self.maps { Ok(self.confirm.clone()) } else { Err(ClientError::TwoSurvivorMaps) }
     }
 
-    /// Checks that at least t neighbours confirmed the same maps, and hands over exactly one share of each neighbour that
+    /// Checks that at least t neighbours, and a quorum of all members, confirmed the same maps, and hands over exactly one share of each neighbour that
     /// shared: of its self-mask seed if it survived, of its mask key if it dropped out. Neighbours whose shares were bad are
     /// left out. To be called after the request was stored.
     ///
@@ -66,21 +67,35 @@ impl Confirmed {
         if request.maps != self.maps {
             return Err(ClientError::TwoSurvivorMaps);
         }
-        let threshold = self.member.params().threshold;
-        let payload = self.maps.payload(self.member.context());
+        let Member { index: own, ref cohort, ref witnesses, .. } = self.member;
+        let (threshold, quorum) = (cohort.params.threshold, cohort.params.quorum());
+        let payload = self.maps.payload(&cohort.context);
         let mut claims = Vec::with_capacity(request.confirmations.len());
-        let mut candidates = self.peers.iter().filter(|peer| self.maps.survived.contains(peer.index));
+        let (mut neighbours, mut last) = (0, None);
         for confirm in &request.confirmations {
             let from = confirm.client;
-            let peer = candidates
-                .by_ref()
-                .find(|peer| peer.client >= from)
-                .filter(|peer| peer.client == from)
-                .ok_or(ClientError::ForeignConfirmation { from })?;
-            claims.push(Claim::new(peer.verifying, payload.clone(), &confirm.signature));
+            let foreign = || ClientError::ForeignConfirmation { from };
+            let index = cohort.index_of(from).ok_or_else(foreign)?;
+            if index == own || last >= Some(index) || !self.maps.survived.contains(index) {
+                return Err(foreign());
+            }
+            last = Some(index);
+            let peer = self.peers.binary_search_by_key(&index, |peer| peer.index);
+            let key = match peer {
+                Ok(place) => {
+                    neighbours += 1;
+                    self.peers[place].verifying
+                }
+                Err(_) => *witnesses.get(&index).ok_or_else(foreign)?,
+            };
+            claims.push(Claim::new(key, payload.clone(), &confirm.signature));
         }
-        if claims.len() < threshold as usize {
-            return Err(ClientError::TooFewConfirmations { confirmed: claims.len(), threshold });
+        if neighbours < threshold {
+            return Err(ClientError::TooFewConfirmations { confirmed: neighbours, threshold });
+        }
+        let confirmed = claims.len() as u32 + 1;
+        if confirmed < quorum {
+            return Err(ClientError::NoQuorum { confirmed, quorum });
         }
         signatures::verify_all(&claims)
             .map_err(|claim| ClientError::ConfirmationMismatch { from: request.confirmations[claim].client })

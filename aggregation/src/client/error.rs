@@ -58,20 +58,20 @@ pub enum ClientError {
     /// A second, different cohort list.
     #[error("the server shows a second, different cohort list")]
     TwoCohortLists,
-    /// Adverts were delivered for more or fewer clients than the neighbours.
-    #[error("{delivered} neighbours' adverts were delivered where the graph gives {degree}")]
-    NeighbourCount {
+    /// More or fewer adverts were delivered than this client must see.
+    #[error("{delivered} adverts were delivered where {due} are due")]
+    AdvertCount {
         /// Adverts delivered.
         delivered: usize,
-        /// Neighbours of this client.
-        degree: u32,
+        /// Adverts due: the neighbours', or everybody else's.
+        due: usize,
     },
     /// The advert delivered for a neighbour is of another client, or is not the one in the cohort list.
     #[error(
         "the advert delivered for neighbour {expected} is of client {got}, or not the one in the cohort list"
     )]
     SwappedNeighbour {
-        /// The neighbour that the graph gives.
+        /// The neighbour that the graph gives, or the member whose turn it is.
         expected: ClientId,
         /// Whose advert was delivered.
         got: ClientId,
@@ -79,7 +79,7 @@ pub enum ClientError {
     /// A neighbour's advert is replayed, or made under another plan, ledger or model list.
     #[error(transparent)]
     Advert(#[from] AdvertFault),
-    /// A neighbour's certificate proves nothing.
+    /// A member's certificate proves nothing.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A neighbour's advert is not signed by it.
@@ -221,7 +221,7 @@ pub enum ClientError {
         /// The signer.
         from: ClientId,
     },
-    /// A neighbour's confirmation is not over the maps that this client confirmed.
+    /// A member's confirmation is not over the maps that this client confirmed.
     #[error(
         "client {from} did not confirm the maps that this client confirmed: the server shows different maps, or replays"
     )]
@@ -232,10 +232,20 @@ pub enum ClientError {
     /// Fewer than t neighbours confirmed.
     #[error("{confirmed} neighbours confirmed these maps where t is {threshold}")]
     TooFewConfirmations {
-        /// Confirmations shown.
-        confirmed: usize,
+        /// Neighbours shown to have confirmed.
+        confirmed: u32,
         /// The threshold.
         threshold: u32,
+    },
+    /// Fewer members confirmed than make an honest one common to any two such sets: others may be shown other maps.
+    #[error(
+        "{confirmed} members, this client included, are shown to have confirmed these maps where {quorum} must"
+    )]
+    NoQuorum {
+        /// Members shown to have confirmed, this client included.
+        confirmed: u32,
+        /// Members that must.
+        quorum: u32,
     },
     /// A second request, for the other kind of share of a client.
     #[error("the server asks for both shares of client {client}")]

@@ -24,12 +24,13 @@ impl fmt::Display for ShareKind {
     }
 }
 
-/// What the server asks a confirmed client: the maps again, and proof that its neighbours confirmed the same ones.
+/// What the server asks a confirmed client: the maps again, and proof that its neighbours and a quorum confirmed the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmaskRequest {
     /// The maps that everybody confirmed.
     pub maps: SurvivorMaps,
-    /// Confirmations of at least t of the receiver's neighbours, client ids strictly increasing.
+    /// Confirmations of at least t of the receiver's neighbours, and of enough members for a quorum, client ids strictly
+    /// increasing.
     pub confirmations: Vec<Confirm>,
 }
 

@@ -1,7 +1,7 @@
 //! Confirm: every survivor signs who shared and who survived. Must never let Unmask begin when it could not end.
 
 use super::collect::Standing;
-use super::{Abort, Receipt, ServerError, Unmask};
+use super::{Abort, AbortReason, Receipt, ServerError, Unmask};
 use crate::Step;
 use crate::bitmap::Bitmap;
 use crate::identity::ClientId;
@@ -69,10 +69,15 @@ impl Confirm {
     /// Closes the step: whoever confirmed, and has at least t neighbours that did, will be asked for shares.
     ///
     /// # Errors
-    /// [`Abort`] when those hold fewer than t shares of some client.
+    /// [`Abort`] when fewer than a quorum confirmed, or those that will be asked hold fewer than t shares of some client.
     pub fn close(self) -> Result<Unmask, Abort> {
         let Self { standing, confirmations } = self;
         let cohort = &standing.roster.cohort;
+        let (confirms, quorum) = (confirmations.len() as u32, cohort.params.quorum());
+        if confirms < quorum {
+            let reason = AbortReason::NoQuorum { confirmed: confirms, quorum };
+            return Err(Abort { step: Step::Confirm, reason });
+        }
         let confirmed = Bitmap::from_indices(cohort.params.n, confirmations.keys().copied());
         let answering = confirmed.indices().filter(|&index| {
             let neighbours = cohort.neighbours(index);

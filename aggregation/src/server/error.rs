@@ -231,6 +231,14 @@ pub enum AbortReason {
         /// The threshold.
         threshold: u32,
     },
+    /// Fewer members confirmed than each client demands.
+    #[error("{confirmed} clients confirmed where {quorum} must")]
+    NoQuorum {
+        /// Members that confirmed.
+        confirmed: u32,
+        /// Members that must.
+        quorum: u32,
+    },
     /// Fewer than t good shares of a client came in.
     #[error(
         "{good} good shares of client {client} came in where t is {threshold}; bad ones came from {liars:?}"

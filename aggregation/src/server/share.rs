@@ -40,12 +40,19 @@ impl Share {
         self.roster.cohort.rotation_seed()
     }
 
-    /// The adverts of a member's neighbours, in the order of their ids; none for a client outside the cohort.
+    /// The adverts that a member receives, in the order of their ids: its neighbours', or, where it will have to check
+    /// confirmations by others as well, everybody else's. None for a client outside the cohort.
+    #[must_use]
+    pub fn adverts_for(&self, client: ClientId) -> Option<Vec<Arc<Advert>>> {
+        let index = self.roster.cohort.index_of(client)?;
+        let shown = self.roster.cohort.shown_to(index);
+        Some(shown.into_iter().map(|index| Arc::clone(&self.roster.adverts[index as usize])).collect())
+    }
+
+    /// The same as [`Self::adverts_for`].
     #[must_use]
     pub fn neighbours_of(&self, client: ClientId) -> Option<Vec<Arc<Advert>>> {
-        let index = self.roster.cohort.index_of(client)?;
-        let neighbours = self.roster.cohort.neighbours(index);
-        Some(neighbours.into_iter().map(|index| Arc::clone(&self.roster.adverts[index as usize])).collect())
+        self.adverts_for(client)
     }
 
     /// Members that have shared.

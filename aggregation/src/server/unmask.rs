@@ -15,7 +15,7 @@ use crate::params::RoundParams;
 use crate::ring_vector::RingVector;
 use crate::shamir::Commitments;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Shares are handed over.
 #[derive(Clone, Debug)]
@@ -67,19 +67,23 @@ impl Unmask {
         self.answering.indices().map(|index| self.standing.roster.cohort.client(index))
     }
 
-    /// What to ask a client: the maps, and the confirmations of t of its neighbours.
+    /// What to ask a client: the maps, the confirmations of t of its neighbours, and as many others as make up a quorum.
     ///
     /// # Errors
     /// [`ServerError`] for a client that is not to be asked.
     pub fn request_for(&self, client: ClientId) -> Result<UnmaskRequest, ServerError> {
         let index = self.participant(client)?;
         let cohort = &self.standing.roster.cohort;
-        let confirmations = cohort
-            .neighbours(index)
-            .iter()
-            .filter_map(|neighbour| self.confirmations.get(neighbour).cloned())
-            .take(cohort.params.threshold as usize)
-            .collect();
+        let neighbours = cohort.neighbours(index);
+        let is_neighbour = |other: &u32| neighbours.binary_search(other).is_ok();
+        let confirmed = || self.confirmations.keys().copied().filter(|&other| other != index);
+        let mut shown: BTreeSet<u32> =
+            confirmed().filter(is_neighbour).take(cohort.params.threshold as usize).collect();
+        // The client counts itself.
+        let missing = (cohort.params.quorum() as usize).saturating_sub(shown.len() + 1);
+        let others: Vec<u32> = confirmed().filter(|other| !shown.contains(other)).take(missing).collect();
+        shown.extend(others);
+        let confirmations = shown.iter().filter_map(|index| self.confirmations.get(index).cloned()).collect();
         Ok(UnmaskRequest { maps: self.standing.maps.clone(), confirmations })
     }
 

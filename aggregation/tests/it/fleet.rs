@@ -110,7 +110,7 @@ pub(crate) fn share_one(
 }
 
 pub(crate) fn neighbours(server: &Share, advert: &Advert) -> Vec<Arc<Advert>> {
-    server.neighbours_of(advert.client()).expect("in the cohort")
+    server.adverts_for(advert.client()).expect("in the cohort")
 }
 
 /// Who leaves, and when: a client in `share` advertises but does not share, and so on.

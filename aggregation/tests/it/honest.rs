@@ -75,6 +75,7 @@ fn reason(abort: &Abort) -> (Step, &'static str) {
         AbortReason::Neighbourhood { .. } => "Neighbourhood",
         AbortReason::Unrecoverable { .. } => "Unrecoverable",
         AbortReason::VectorMissing { .. } => "VectorMissing",
+        AbortReason::NoQuorum { .. } => "NoQuorum",
         AbortReason::ForeignSum => "ForeignSum",
     };
     (abort.step, reason)

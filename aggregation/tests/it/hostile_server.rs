@@ -189,25 +189,68 @@ fn a_swapped_neighbour() {
         refusal(|target| {
             target.adverts.pop();
         }),
-        ClientError::NeighbourCount { delivered: 8, degree: 9 }
+        ClientError::AdvertCount { delivered: 8, due: 9 }
     );
-    // In a sparse graph the server cannot offer a member that is no neighbour either.
+}
+
+#[test]
+fn a_member_that_is_no_neighbour() {
     let n = 128;
-    let mut terms = terms(ThreatModel::SemiMalicious, n, 16, 4);
+    let mut terms = terms(ThreatModel::HonestButCurious, n, 16, 4);
     terms.dropout_bp = 500;
     let mut target = target_of(Fleet::new(n, terms, 4));
     let known: BTreeSet<ClientId> = target.adverts.iter().map(|advert| advert.client()).collect();
-    assert_eq!(known.len(), 26);
+    assert_eq!(known.len() as u32, target.list.params.degree);
+    assert!(known.len() < 20, "most members are no neighbours");
     let stranger = target.list.entries[1..].iter().find(|entry| !known.contains(&entry.client));
-    let stranger = stranger.expect("most members are no neighbours").client;
-    let advert = target.server.neighbours_of(stranger).expect("in the cohort")[0].client();
-    let advert = target.server.neighbours_of(advert).expect("in the cohort");
-    let advert = advert.iter().find(|advert| advert.client() == stranger).expect("symmetric");
+    let stranger = stranger.expect("most are").client;
+    let between = target.server.adverts_for(stranger).expect("in the cohort")[0].client();
+    let shown = target.server.adverts_for(between).expect("in the cohort");
+    let advert = shown.iter().find(|advert| advert.client() == stranger).expect("symmetric");
     target.adverts[7] = Arc::clone(advert);
     assert!(matches!(
         target.victim.share(&target.list, &target.adverts, NOW),
         Err(ClientError::SwappedNeighbour { got, .. }) if got == stranger
     ));
+}
+
+#[test]
+fn two_stories_for_two_parts_of_the_ring() {
+    // A client's whole neighbourhood is told one story, the rest of the cohort another: that far-away members dropped out.
+    let n = 128;
+    let mut terms = terms(ThreatModel::SemiMalicious, n, 16, 4);
+    (terms.dropout_bp, terms.correctness_bits) = (500, 40);
+    let mut fleet = Fleet::new(n, terms, 7);
+    let inputs = inputs(&mut fleet);
+    let mut progress = shared(&mut fleet, &BTreeSet::new()).expect("nobody leaves");
+    let params = *progress.clients.values().next().expect("somebody").params();
+    assert!(params.degree + 1 < params.quorum() && params.needs_all_adverts(), "{params:?}");
+    let id = *progress.clients.keys().next().expect("somebody");
+    let near: BTreeSet<ClientId> =
+        progress.server.deliveries(id).expect("it shared").iter().map(|delivery| delivery.from).collect();
+    assert_eq!(near.len() as u32, params.degree);
+    progress.clients.retain(|client, _| *client == id || near.contains(client));
+    let ids: Vec<ClientId> = inputs.keys().copied().collect();
+    let all = Bitmap::from_indices(n, 0..n);
+    let far = ids.iter().position(|client| *client != id && !near.contains(client)).expect("most are far");
+    let mut survived = all.clone();
+    survived.set(far as u32, false);
+    let maps = SurvivorMaps { shared: all, survived };
+    let mut victim = None;
+    let mut confirmations = Vec::new();
+    for (client, uploaded) in mask_all(progress, &inputs, &BTreeSet::new()).clients {
+        let (state, confirm) = uploaded.client.confirm(&maps).expect("plausible to its whole neighbourhood");
+        if client == id {
+            victim = Some(state);
+        } else {
+            confirmations.push(confirm);
+        }
+    }
+    let request = UnmaskRequest { maps, confirmations };
+    assert_eq!(
+        victim.expect("it confirmed").unmask(&request).expect_err("the others may have heard another story"),
+        ClientError::NoQuorum { confirmed: params.degree + 1, quorum: params.quorum() }
+    );
 }
 
 #[test]
@@ -548,7 +591,7 @@ fn drop_outs_are_declared_so_as_to_cut_the_ring() {
     assert!(params.degree < params.dropouts(), "{params:?}");
     let (id, victim) = clients.pop_first().expect("somebody");
     let near: Vec<ClientId> =
-        server.neighbours_of(id).expect("in the cohort").iter().map(|advert| advert.client()).collect();
+        server.adverts_for(id).expect("in the cohort").iter().map(|advert| advert.client()).collect();
     let (victim, message) = share_one(&server, victim).expect("no lie");
     server.accept(message).expect("honest");
     let mut deliveries = Vec::new();
