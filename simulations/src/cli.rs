@@ -2,6 +2,7 @@
 
 mod bars;
 mod simulate;
+mod sweep;
 mod table;
 
 use std::io::Write;
@@ -26,6 +27,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Run a scenario
     Run(simulate::Run),
+    /// Run a scenario again and again with one value changed at a time
+    Sweep(sweep::Sweep),
     /// Render the page of a report again
     Report(Render),
 }
@@ -43,6 +46,7 @@ struct Render {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(run) => run.run(),
+        Command::Sweep(sweep) => sweep.run(),
         Command::Report(Render { report, out }) => {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }

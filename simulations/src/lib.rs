@@ -18,6 +18,7 @@ mod round;
 pub mod run;
 pub mod sample;
 pub mod scenario;
+pub mod sweep;
 mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -2,6 +2,7 @@
 //! something: what was not measured is null.
 
 pub mod html;
+pub mod panel;
 mod plot;
 
 use std::collections::BTreeMap;

@@ -13,16 +13,24 @@ use tacit_simulations::{Finished, RunOptions, Scenario, simulate};
 use super::bars::Bars;
 use super::{say, table};
 
+/// Who the developers are and how many threads play them.
 #[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// The scenario, a TOML file
-    scenario: PathBuf,
+pub(crate) struct Fleet {
     /// Take the fleet's code from this folder: one folder inside for each developer, any language
     #[arg(long, value_name = "DIR", conflicts_with = "lock")]
     corpus: Option<PathBuf>,
     /// Take the crates of this Cargo.lock, as cargo downloaded them [default: the nearest one from here upwards]
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Worker threads; the result does not depend on them [default: one for each core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The scenario, a TOML file
+    scenario: PathBuf,
     /// Seed of everything random, in place of the scenario's
     #[arg(long)]
     seed: Option<u64>,
@@ -38,9 +46,8 @@ pub(crate) struct Run {
     /// Also run the same fleet without privacy, and central training on the pooled code
     #[arg(long)]
     compare: bool,
-    /// Worker threads; the result does not depend on them [default: one for each core]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    fleet: Fleet,
 }
 
 impl Run {
@@ -52,8 +59,8 @@ impl Run {
         let model = BaseModel::load(&scenario.model, &Compute::Cpu.open()?)
             .with_context(|| format!("the base model in {} cannot be used", scenario.model.display()))?;
         let options = RunOptions {
-            source: self.source()?,
-            threads: self.threads(),
+            source: self.fleet.source()?,
+            threads: self.fleet.threads(),
             plain: self.plain,
             compare: self.compare,
         };
@@ -68,13 +75,15 @@ impl Run {
         }
         say(table::render(&report).trim_end())
     }
+}
 
-    fn threads(&self) -> usize {
+impl Fleet {
+    pub(super) fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.map_or_else(cores, usize::from)
     }
 
-    fn source(&self) -> anyhow::Result<CorpusSource> {
+    pub(super) fn source(&self) -> anyhow::Result<CorpusSource> {
         if let Some(folder) = &self.corpus {
             return Ok(CorpusSource::Folder(folder.clone()));
         }
