@@ -1,6 +1,8 @@
 //! Whole rounds in one process: the coordinator's driver and every client's states, with each message through its wire form,
 //! virtual time, and clients that drop out at every step. Must never let one side see more than the messages.
 
+#![allow(clippy::panic, reason = "helpers of tests stop where an assertion would")]
+
 mod fleet;
 mod refusals;
 
