@@ -1,6 +1,10 @@
 //! Secure aggregation of integer vectors: masks, shares, and the state machines of both sides.
 //!
-//! Pure and synchronous: no input or output, no ambient time or randomness; both are arguments.
+//! Pure and synchronous: no input or output, and time and randomness are arguments. Must never learn what the integers mean:
+//! clipping, noise and budgets are others' concern. The protocol, what it guarantees and why is in `docs/protocol.md`.
+//!
+//! A round is driven through the phases of [`server`] and, on each client's side, the states of [`client`], which exchange
+//! the types of [`messages`] under the terms and parameters of [`params`]. The rest are their parts.
 
 pub mod bitmap;
 pub mod client;

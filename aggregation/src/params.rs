@@ -2,11 +2,16 @@
 //! size, and a client's own floors. Must never compute a fraction in floating point.
 
 mod choice;
+mod error;
+mod floors;
 mod tails;
+mod terms;
 
 pub use choice::{COMPLETE_UP_TO, GraphChoice, GraphRequest, Infeasible, choose};
+pub use error::ParamsError;
+pub use floors::{BelowFloor, Floors};
+pub use terms::{RoundTerms, TaskName};
 
-use crate::Digest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -46,163 +51,6 @@ impl fmt::Display for ThreatModel {
 #[must_use]
 pub fn fraction_of(n: u32, per_10000: u16) -> u32 {
     (u64::from(n) * u64::from(per_10000) / 10_000) as u32
-}
-
-/// The name of a learning task: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TaskName(String);
-
-impl TaskName {
-    /// Checks the name.
-    ///
-    /// # Errors
-    /// [`ParamsError::TaskName`] when it is empty, too long, or has another character.
-    pub fn new(name: &str) -> Result<Self, ParamsError> {
-        let fits = (1..=64).contains(&name.len());
-        let plain = name.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-        if fits && plain { Ok(Self(name.to_owned())) } else { Err(ParamsError::TaskName) }
-    }
-
-    /// The name itself.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for TaskName {
-    type Error = ParamsError;
-    fn try_from(name: String) -> Result<Self, ParamsError> {
-        Self::new(&name)
-    }
-}
-
-impl From<TaskName> for String {
-    fn from(name: TaskName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for TaskName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What the signed plan of a round fixes before its cohort is known. The caller has checked the plan's signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoundTerms {
-    /// The learning task.
-    pub task: TaskName,
-    /// Round number within the task.
-    pub round: u64,
-    /// SHA-256 of the signed plan.
-    pub plan: Digest,
-    /// Digests of the parent models whose updates may join, strictly increasing.
-    pub parents: Vec<Digest>,
-    /// Head of the signed ledger that the plan builds on.
-    pub ledger_head: Digest,
-    /// Coordinates of the vectors to sum.
-    pub dimension: u32,
-    /// Bits of the ring: the sum is taken mod 2^`bits`.
-    pub bits: u8,
-    /// What the server may do.
-    pub threat: ThreatModel,
-    /// Colluding members assumed, per 10,000.
-    pub corrupt_bp: u16,
-    /// Members that may drop out, per 10,000.
-    pub dropout_bp: u16,
-    /// The sum fails for lack of shares with probability at most 2^-`correctness_bits`.
-    pub correctness_bits: u8,
-    /// Smallest cohort that may be closed.
-    pub cohort_min: u32,
-    /// Largest cohort that may be closed.
-    pub cohort_max: u32,
-    /// Fewest survivors that the plan allows to be summed, in a cohort of any size.
-    pub n_min: u32,
-}
-
-impl RoundTerms {
-    /// Checks what can be checked before a cohort is known.
-    ///
-    /// # Errors
-    /// [`ParamsError`] names the first value that is out of range.
-    pub fn validate(&self) -> Result<(), ParamsError> {
-        check_ring(self.bits, self.dimension)?;
-        if self.parents.is_empty()
-            || self.parents.len() > MAX_PARENTS
-            || self.parents.windows(2).any(|pair| pair[0] >= pair[1])
-        {
-            return Err(ParamsError::Parents { count: self.parents.len() });
-        }
-        if self.cohort_min > self.cohort_max || self.cohort_max > MAX_COHORT {
-            return Err(ParamsError::CohortBounds { min: self.cohort_min, max: self.cohort_max });
-        }
-        if self.n_min > self.cohort_max {
-            return Err(ParamsError::SurvivorsAboveCohort { n_min: self.n_min, n: self.cohort_max });
-        }
-        Ok(())
-    }
-
-    /// Checks parameters that the server offers for a closed cohort against this plan, and recomputes degree and
-    /// threshold.
-    ///
-    /// # Errors
-    /// [`ParamsError`] names the first parameter that differs from the plan or breaks the rule.
-    pub fn admit(&self, params: &RoundParams) -> Result<(), ParamsError> {
-        self.validate()?;
-        for (parameter, same) in [
-            ("bits", params.bits == self.bits),
-            ("dimension", params.dimension == self.dimension),
-            ("threat", params.threat == self.threat),
-            ("corrupt_bp", params.corrupt_bp == self.corrupt_bp),
-            ("dropout_bp", params.dropout_bp == self.dropout_bp),
-            ("correctness_bits", params.correctness_bits == self.correctness_bits),
-        ] {
-            if !same {
-                return Err(ParamsError::DiffersFromPlan { parameter });
-            }
-        }
-        self.check_cohort(params.n)?;
-        if params.n_min < self.n_min {
-            return Err(ParamsError::SurvivorsBelowPlan { n_min: params.n_min, floor: self.n_min });
-        }
-        params.validate()
-    }
-
-    fn check_cohort(&self, n: u32) -> Result<(), ParamsError> {
-        if (self.cohort_min..=self.cohort_max).contains(&n) {
-            return Ok(());
-        }
-        Err(ParamsError::CohortOutsideBounds { n, min: self.cohort_min, max: self.cohort_max })
-    }
-
-    /// The parameters for a cohort of `n`: the smallest degree, the smallest private threshold (the larger ones of the
-    /// range are no more private within the bound, and lose more rounds), and the smallest admissible `n_min`.
-    ///
-    /// # Errors
-    /// [`ParamsError`] when a cohort of this size is outside the plan's bounds or infeasible.
-    pub fn params(&self, n: u32) -> Result<RoundParams, ParamsError> {
-        self.validate()?;
-        self.check_cohort(n)?;
-        let mut params = RoundParams {
-            n,
-            n_min: self.n_min.max(n - fraction_of(n, self.dropout_bp)),
-            degree: 0,
-            threshold: 0,
-            bits: self.bits,
-            dimension: self.dimension,
-            threat: self.threat,
-            corrupt_bp: self.corrupt_bp,
-            dropout_bp: self.dropout_bp,
-            correctness_bits: self.correctness_bits,
-        };
-        let choice = choose(&params.graph_request())?;
-        (params.degree, params.threshold) = (choice.degree, choice.threshold_min);
-        params.check(choice)?;
-        Ok(params)
-    }
 }
 
 /// Everything that a closed cohort of n aggregates under.
@@ -317,62 +165,6 @@ impl RoundParams {
     }
 }
 
-/// The weakest parameters that a client accepts, whatever a plan says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Floors {
-    /// Fewest survivors in a sum.
-    pub n_min: u32,
-    /// Smallest fraction of colluders that must be assumed, per 10,000.
-    pub corrupt_bp: u16,
-    /// Weakest server that must be withstood.
-    pub threat: ThreatModel,
-}
-
-/// A parameter weaker than a client's own floor.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{parameter} is {offered}, below this client's own floor of {floor}: the round is refused")]
-pub struct BelowFloor {
-    /// Which parameter.
-    pub parameter: &'static str,
-    /// What was offered.
-    pub offered: String,
-    /// What the client demands at least.
-    pub floor: String,
-}
-
-impl Floors {
-    /// Whether a plan could ever satisfy this client: gamma and the threat model are known before the cohort.
-    ///
-    /// # Errors
-    /// [`BelowFloor`] names the parameter.
-    pub fn admit_terms(&self, terms: &RoundTerms) -> Result<(), BelowFloor> {
-        at_least("threat", terms.threat, self.threat)?;
-        at_least("corrupt_bp", terms.corrupt_bp, self.corrupt_bp)
-    }
-
-    /// Whether a closed cohort satisfies this client.
-    ///
-    /// # Errors
-    /// [`BelowFloor`] names the parameter.
-    pub fn admit(&self, params: &RoundParams) -> Result<(), BelowFloor> {
-        at_least("threat", params.threat, self.threat)?;
-        at_least("corrupt_bp", params.corrupt_bp, self.corrupt_bp)?;
-        at_least("n_min", params.n_min, self.n_min)
-    }
-}
-
-fn at_least<T: PartialOrd + fmt::Display>(
-    parameter: &'static str,
-    offered: T,
-    floor: T,
-) -> Result<(), BelowFloor> {
-    if offered >= floor {
-        return Ok(());
-    }
-    Err(BelowFloor { parameter, offered: offered.to_string(), floor: floor.to_string() })
-}
-
 fn check_ring(bits: u8, dimension: u32) -> Result<(), ParamsError> {
     if !(1..=MAX_BITS).contains(&bits) {
         return Err(ParamsError::Bits { bits });
@@ -381,109 +173,6 @@ fn check_ring(bits: u8, dimension: u32) -> Result<(), ParamsError> {
         return Err(ParamsError::Dimension { dimension });
     }
     Ok(())
-}
-
-/// Parameters that do not follow the rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParamsError {
-    /// No degree and threshold exist.
-    #[error(transparent)]
-    Infeasible(#[from] Infeasible),
-    /// Not a task name.
-    #[error("a task name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-'")]
-    TaskName,
-    /// Ring bits out of range.
-    #[error("{bits} bits per coordinate are outside 1..={MAX_BITS}")]
-    Bits {
-        /// The value given.
-        bits: u8,
-    },
-    /// Dimension out of range.
-    #[error("a dimension of {dimension} is outside 1..={MAX_DIMENSION}")]
-    Dimension {
-        /// The value given.
-        dimension: u32,
-    },
-    /// The list of parents is empty, too long, or not strictly increasing.
-    #[error("the {count} parent models must be 1 to {MAX_PARENTS}, strictly increasing")]
-    Parents {
-        /// How many there are.
-        count: usize,
-    },
-    /// The plan's cohort bounds contradict each other.
-    #[error("cohort bounds {min}..={max} are empty or exceed {MAX_COHORT}")]
-    CohortBounds {
-        /// Lower bound.
-        min: u32,
-        /// Upper bound.
-        max: u32,
-    },
-    /// A cohort outside the plan's bounds.
-    #[error("a cohort of {n} is outside the plan's {min}..={max}")]
-    CohortOutsideBounds {
-        /// Cohort size.
-        n: u32,
-        /// Lower bound.
-        min: u32,
-        /// Upper bound.
-        max: u32,
-    },
-    /// Degree other than the rule's.
-    #[error("degree {offered} is not the {expected} that the rule gives")]
-    Degree {
-        /// What was offered.
-        offered: u32,
-        /// What the rule gives.
-        expected: u32,
-    },
-    /// Threshold outside the rule's range.
-    #[error("threshold {offered} is outside {min}..={max}, the range that the rule gives")]
-    Threshold {
-        /// What was offered.
-        offered: u32,
-        /// Smallest private threshold.
-        min: u32,
-        /// Largest threshold that survives the drop-outs.
-        max: u32,
-    },
-    /// `n_min` above the cohort.
-    #[error("n_min {n_min} exceeds the cohort of {n}")]
-    SurvivorsAboveCohort {
-        /// Fewest survivors.
-        n_min: u32,
-        /// Cohort size.
-        n: u32,
-    },
-    /// `n_min` below n - floor(delta n).
-    #[error("n_min {n_min} is below {floor} = n - floor(delta n)")]
-    SurvivorsBelowDropout {
-        /// What was offered.
-        n_min: u32,
-        /// The least admissible.
-        floor: u32,
-    },
-    /// A value that the plan fixes otherwise.
-    #[error("{parameter} is not what the plan says")]
-    DiffersFromPlan {
-        /// Which parameter.
-        parameter: &'static str,
-    },
-    /// `n_min` below the plan's.
-    #[error("n_min {n_min} is below {floor}, the plan's least")]
-    SurvivorsBelowPlan {
-        /// What was offered.
-        n_min: u32,
-        /// The plan's least.
-        floor: u32,
-    },
-    /// Fewer than two honest survivors guaranteed.
-    #[error("n_min {n_min} less {corrupt} colluding leaves fewer than 2 honest survivors")]
-    TooFewHonest {
-        /// Fewest survivors.
-        n_min: u32,
-        /// A = floor(gamma n).
-        corrupt: u32,
-    },
 }
 
 #[cfg(test)]

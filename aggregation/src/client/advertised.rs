@@ -188,6 +188,7 @@ impl Advertised {
         let mut shown = Shown { neighbours: Vec::with_capacity(places.len()), witnesses: BTreeMap::new() };
         let mut claims = Vec::with_capacity(adverts.len() + places.len());
         let mut blame = Vec::with_capacity(claims.capacity());
+        let root = self.setup.root.verifying();
         for (&place, advert) in due.iter().zip(adverts) {
             let entry = &list.entries[place as usize];
             let client = advert.client();
@@ -197,7 +198,7 @@ impl Advertised {
             let certificate = &advert.certificate;
             let key = certificate.check_claims(&self.setup.root, now)?;
             let unsigned = CertificateError::Signature { client };
-            let root = self.setup.root.verifying().ok_or_else(|| unsigned.clone())?;
+            let root = root.ok_or_else(|| unsigned.clone())?;
             claims.push(Claim::new(root, certificate.payload(), &certificate.signature));
             blame.push(ClientError::Certificate(unsigned));
             if places.binary_search(&place).is_ok() {
