@@ -92,14 +92,7 @@ impl Account {
     /// # Errors
     /// As [`ParticipationBook::max_epsilon`].
     pub fn max_epsilon(&self, delta: f64) -> Result<f64, AccountantError> {
-        if self.reservations.is_empty() {
-            return self.book.max_epsilon(delta);
-        }
-        let mut book = self.book.clone();
-        for reservation in self.reservations.values() {
-            reservation.clients.iter().for_each(|client| book.debit(client.0, &reservation.cost));
-        }
-        book.max_epsilon(delta)
+        largest(self.book.clone(), self.reservations.values(), delta)
     }
 
     /// Sets the cost of a round aside.
@@ -137,7 +130,8 @@ impl Account {
         Ok(())
     }
 
-    /// Ends a round with a release: debits the survivors, and records it with the epsilon that follows.
+    /// Ends a round with a release: debits the survivors, and records it with the epsilon that follows, every other
+    /// reservation counted as spent.
     ///
     /// # Errors
     /// [`AccountError`]; the account is then unchanged.
@@ -152,7 +146,8 @@ impl Account {
         self.check_reserved(round, survivors)?;
         let mut book = self.book.clone();
         survivors.iter().for_each(|client| book.debit(client.0, cost));
-        let epsilon = book.max_epsilon(delta)?;
+        let others = self.reservations.values().filter(|reservation| reservation.round != round);
+        let epsilon = largest(book.clone(), others, delta)?;
         let entry = self.ledger.append(record(epsilon))?.clone();
         self.book = book;
         self.reservations.remove(&round);
@@ -167,6 +162,18 @@ impl Account {
             None => Ok(()),
         }
     }
+}
+
+/// The largest epsilon at `delta` over clients once these reservations are spent too.
+fn largest<'a>(
+    mut book: ParticipationBook,
+    reserved: impl IntoIterator<Item = &'a Reservation>,
+    delta: f64,
+) -> Result<f64, AccountantError> {
+    for Reservation { clients, cost, .. } in reserved {
+        clients.iter().for_each(|client| book.debit(client.0, cost));
+    }
+    book.max_epsilon(delta)
 }
 
 #[cfg(test)]
@@ -269,6 +276,20 @@ mod tests {
         let understated = account.commit(&members()[..3], |_| record(1, 0.0), &cost(3), 1, DELTA);
         assert!(matches!(understated, Err(AccountError::Ledger(_))), "{understated:?}");
         assert_eq!(account, before);
+    }
+
+    #[test]
+    fn a_release_states_what_a_crashed_round_may_have_cost() {
+        let mut account = Account::new();
+        account.reserve(reservation(1)).expect("the first");
+        account.reserve(reservation(2)).expect("another round");
+        let before = account.max_epsilon(DELTA).expect("stated");
+        let survivors = &members()[..3];
+        let entry =
+            account.commit(survivors, |epsilon| record(2, epsilon), &cost(3), 2, DELTA).expect("reserved");
+        let stated = entry.record.epsilon;
+        assert_eq!(Ok(stated), account.max_epsilon(DELTA));
+        assert!((stated - before).abs() < 1e-12, "{stated} leaves out round 1, which makes it {before}");
     }
 
     #[test]
