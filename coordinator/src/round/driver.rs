@@ -3,7 +3,7 @@
 
 use super::outcome::{Failed, FailureReason, Outcome};
 use super::release::{Summed, cost_of};
-use super::{Advertise, Event, Outgoing, Progress, RELEASE, Refusal, Round, sends};
+use super::{Advertise, Closed, Event, Outgoing, Progress, RELEASE, Refusal, Round, sends};
 use crate::Millis;
 use crate::account::Account;
 use crate::adapter::AdapterVersion;
@@ -80,6 +80,8 @@ pub struct Driver {
     state: TaskState,
     round: Round,
     deadline: Millis,
+    /// Whether the account holds this attempt's own reservation, and not one that another attempt at the round left.
+    reserved: bool,
 }
 
 impl Driver {
@@ -104,7 +106,7 @@ impl Driver {
         }
         let advertise = Advertise::new(Arc::new(plan.terms()), setup.root, setup.invited)?;
         let deadline = now.saturating_add(plan.deadlines.advertise);
-        Ok(Self { plan, state, round: Round::Advertise(advertise), deadline })
+        Ok(Self { plan, state, round: Round::Advertise(advertise), deadline, reserved: false })
     }
 
     /// The plan.
@@ -183,10 +185,11 @@ impl Driver {
             self.round = self.fail(Step::Collect, reason);
             return self.finish();
         }
-        let summed = Summed::plain(vector, survivors.iter().copied().collect(), Arc::new(closed));
+        let survivors: Vec<ClientId> = survivors.iter().copied().collect();
+        let summed = Summed::plain(vector, survivors.clone(), Arc::new(closed.clone()));
         self.round = match summed.release(&self.plan, &mut self.state) {
             Ok(released) => Round::Committed(released),
-            Err(reason) => self.fail(Step::Collect, reason),
+            Err(reason) => self.forfeit(&closed, survivors, reason),
         };
         self.finish()
     }
@@ -269,6 +272,7 @@ impl Driver {
         if let Err(error) = self.state.account.reserve(reservation.clone()) {
             return self.end(Step::Advertise, error.into());
         }
+        self.reserved = true;
         let mut outgoing = vec![Outgoing::Reserve(reservation)];
         outgoing.extend(sends(next.cohort().members(), |client| next.message_for(client)));
         (Round::Share(next), outgoing)
@@ -290,14 +294,19 @@ impl Driver {
             }
             Err(Err(abort)) => abort.into(),
         };
+        self.round = self.forfeit(&closed, survivors, reason);
+        vec![Outgoing::End]
+    }
+
+    /// Ends a round whose sum may be known: its survivors pay in full.
+    fn forfeit(&mut self, closed: &Closed, survivors: Vec<ClientId>, reason: FailureReason) -> Round {
         let round = self.plan.round;
-        let paid = cost_of(&closed, survivors.len() as u32).and_then(|cost| {
+        let paid = cost_of(closed, survivors.len() as u32).and_then(|cost| {
             self.state.account.forfeit(round, &survivors, &cost).map_err(FailureReason::from)
         });
         // If even that fails the reservation stays, and counts as spent.
         let debited = if paid.is_ok() { survivors } else { Vec::new() };
-        self.round = Round::Failed(Failed { round, step: RELEASE, reason, debited });
-        vec![Outgoing::End]
+        Round::Failed(Failed { round, step: RELEASE, reason, debited })
     }
 
     fn end(&mut self, step: Step, reason: FailureReason) -> (Round, Vec<Outgoing>) {
@@ -307,8 +316,8 @@ impl Driver {
     /// Ends the round before its first Unmask request: nothing was or can be released, so nothing is paid.
     fn fail(&mut self, step: Step, reason: FailureReason) -> Round {
         let round = self.plan.round;
-        // A reservation that this round did not make, because another attempt at it had, stays.
-        if !matches!(reason, FailureReason::Account(_)) {
+        // A reservation that another attempt at the round made stays: that one may have released its sum.
+        if self.reserved {
             self.state.account.release(round);
         }
         Round::Failed(Failed { round, step, reason, debited: Vec::new() })
@@ -330,3 +339,6 @@ impl Failed {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What a failed round costs: nothing before its sum may be known, everything after, and never what another attempt reserved.
+
+use super::{Driver, Event, RoundSetup, TaskState};
+use crate::optimizer::{OptimizerState, ServerOptimizer};
+use crate::plan::PlanSettings;
+use crate::round::{FailureReason, Outcome, Round};
+use crate::{Account, AdapterVersion, Reservation};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tacit_aggregation::client::{Advertised, ClientSetup};
+use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_privacy::{Adjacency, RdpCurve};
+use tacit_proto::{
+    AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, RoundPlan,
+};
+
+const CLIENTS: u64 = 6;
+const DIMENSION: usize = 8;
+/// The end of Advertise.
+const DEADLINE: u64 = 10;
+
+/// The first round of a task whose optimiser takes steps of this size.
+fn open(account: Account, learning_rate: f64) -> Driver {
+    let settings = PlanSettings {
+        task: TaskName::new("unit").expect("a plain name"),
+        base_model: [1; 32],
+        adapter: AdapterShape { rank: 1, alpha: 1.0, targets: vec!["q_proj".into()], seed: 1 },
+        training: LocalTraining {
+            rule: LocalRule::Sgd { momentum: 0.0 },
+            learning_rate: 0.1,
+            steps: 1,
+            batch: 1,
+            sequence: 8,
+        },
+        cohort: CohortTerms {
+            min: CLIENTS as u32,
+            max: CLIENTS as u32,
+            n_min: 5,
+            threat: ThreatModel::HonestButCurious,
+            corrupt_bp: 0,
+            dropout_bp: 2_000,
+            correctness_bits: 40,
+        },
+        clip: 1.0,
+        noise_multiplier: 2.0,
+        adjacency: Adjacency::ZeroOut,
+        delta: 1e-5,
+        deadlines: Deadlines { advertise: DEADLINE, share: 10, collect: 10, confirm: 10, unmask: 10 },
+    };
+    let key = CoordinatorKey::from_bytes(&[3; 32]);
+    let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");
+    let setup = RoundSetup {
+        plan: settings.plan(1, &adapter, &account, &key).expect("feasible"),
+        coordinator: key.public_key(),
+        root: IdentityRoot::from_bytes(&[4; 32]).public_key(),
+        invited: (1..=CLIENTS).map(ClientId).collect(),
+    };
+    let optimizer =
+        OptimizerState::new(ServerOptimizer::FedAvg { learning_rate }, DIMENSION).expect("positive");
+    Driver::open(setup, TaskState { adapter, optimizer, account }, 0).expect("they belong together")
+}
+
+/// Closes the cohort with every client.
+fn gather(driver: &mut Driver) {
+    let plan: RoundPlan = driver.plan().clone();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let root = IdentityRoot::from_bytes(&[4; 32]);
+    for client in (1..=CLIENTS).map(ClientId) {
+        let identity = IdentityKey::generate(&mut rng);
+        let setup = ClientSetup {
+            terms: Arc::new(plan.terms()),
+            floors: Floors { threat: ThreatModel::HonestButCurious, ..Floors::default() },
+            root: root.public_key(),
+            certificate: root.certify(client, identity.public_key(), u64::MAX),
+            identity: Arc::new(identity),
+            parent: plan.parents[0],
+        };
+        let advertised = Advertised::new(setup, 0, &mut rng).expect("admitted");
+        let message = ClientMessage::Advert(Arc::clone(advertised.advert()));
+        driver.handle(Event::Message { from: client, message }, 1);
+    }
+    assert!(matches!(driver.round(), Round::Share(_)), "{:?}", driver.round());
+}
+
+fn reservation() -> Reservation {
+    Reservation { round: 1, clients: (1..=CLIENTS).map(ClientId).collect(), cost: RdpCurve::gaussian(2.0) }
+}
+
+#[test]
+fn an_attempt_that_gathers_nobody_keeps_what_an_earlier_one_reserved() {
+    let mut account = Account::new();
+    account.reserve(reservation()).expect("the first");
+    let spent = account.max_epsilon(1e-5).expect("stated");
+    let mut driver = open(account, 1.0);
+    driver.handle(Event::Tick, DEADLINE);
+    let outcome = driver.finish().expect("nobody came");
+    assert!(
+        matches!(&outcome, Outcome::Failed { failed, .. } if failed.for_lack_of_clients()),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.state().account.reservations().collect::<Vec<_>>(), [&reservation()]);
+    assert_eq!(outcome.state().account.max_epsilon(1e-5), Ok(spent));
+}
+
+#[test]
+fn a_failed_attempt_gives_back_what_it_reserved_itself() {
+    let mut driver = open(Account::new(), 1.0);
+    gather(&mut driver);
+    // Nobody shares.
+    driver.handle(Event::Tick, DEADLINE + 10);
+    let outcome = driver.finish().expect("nobody shared");
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    assert_eq!(outcome.state().account, Account::new());
+}
+
+#[test]
+fn a_plain_sum_that_leads_nowhere_is_paid_like_a_masked_one() {
+    // The first step leaves the range of numbers.
+    let mut driver = open(Account::new(), 1e300);
+    gather(&mut driver);
+    let bits = driver.plan().privacy.bits;
+    let sum = RingVector::new(bits, &[1; DIMENSION]).expect("fits");
+    let survivors: BTreeSet<ClientId> = (2..=CLIENTS).map(ClientId).collect();
+    let outcome = driver.finish_with_plain_sum(&survivors, sum).expect("the cohort is closed");
+    let Outcome::Failed { failed, state } = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(failed.reason, FailureReason::Optimizer(_)), "{}", failed.reason);
+    assert_eq!(failed.debited, survivors.into_iter().collect::<Vec<_>>());
+    let paid: Vec<_> = state.account.book().clients().collect();
+    assert_eq!(paid, (2..=CLIENTS).map(|client| (client, 1)).collect::<Vec<_>>());
+    assert_eq!(state.account.reservations().count(), 0);
+}
