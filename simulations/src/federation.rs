@@ -9,7 +9,7 @@ use crate::error::SimulationError;
 use crate::evaluate::bits_per_byte;
 use crate::fleet::Fleet;
 use crate::report::RoundReport;
-use crate::round::{self, Exhausted, RoundContext, RoundRecord};
+use crate::round::{self, Attempt, RoundContext, RoundRecord};
 use crate::workers::Workers;
 
 /// Virtual time between two rounds, in milliseconds.
@@ -40,16 +40,17 @@ pub(crate) fn federate(
     let (mut rounds, mut records) = (Vec::new(), Vec::new());
     let (mut bits, mut now, mut training_seconds) = (start, 0, 0.0);
     for number in 1..=u64::from(scenario.rounds) {
-        let (next, mut record) = match round::run(context, fleet, workers, &mut history, state, number, now)?
-        {
-            Ok(ended) => ended,
-            Err((unchanged, Exhausted(reason))) => {
+        let mut record = match round::run(context, fleet, workers, &mut history, state, number, now)? {
+            Attempt::Ended { state: after, record } => {
+                state = after;
+                record
+            }
+            Attempt::NoCohort { state: unchanged, reason } => {
                 state = unchanged;
                 progress.line(&format!("stopping before round {number}: {reason}"));
                 break;
             }
         };
-        state = next;
         training_seconds += record.meter.of("train");
         now += record.duration + PAUSE;
         if record.ended.is_ok() {
@@ -63,7 +64,7 @@ pub(crate) fn federate(
         let report = describe(number, &mut record, bits, epsilon, delta);
         progress.line(&line(&report));
         rounds.push(report);
-        records.push(record);
+        records.push(*record);
     }
     let epsilon = state.account.max_epsilon(delta)?;
     Ok(Federated { rounds, records, adapter: current(context, &state)?, training_seconds, epsilon })

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::identity::ClientId;
 use tacit_client::participant::Joined;
 use tacit_coordinator::round::{Failed, Released};
-use tacit_coordinator::{Driver, History, Outcome, RoundSetup, TaskState, select};
+use tacit_coordinator::{Driver, History, Outcome, RoundSetup, SelectionError, TaskState, select};
 use tacit_model::{Adapter, BaseModel, LocalUpdate};
 use tacit_proto::SignedPlan;
 
@@ -63,11 +63,15 @@ pub(crate) struct Seat {
     behaviour: Behaviour,
 }
 
-/// Too few clients are left to fill a cohort, and why.
-pub(crate) struct Exhausted(pub(crate) String);
+/// What came of the attempt at a round, with the task's state after it.
+pub(crate) enum Attempt {
+    /// A round, released or failed.
+    Ended { state: TaskState, record: Box<RoundRecord> },
+    /// No cohort can be invited any more: too few clients are rested, or can bear another round.
+    NoCohort { state: TaskState, reason: String },
+}
 
-/// Runs a round that begins at `now`, and gives the task's state after it. When no cohort can be invited any more, gives the
-/// state back with the reason.
+/// Runs a round that begins at `now`.
 pub(crate) fn run(
     context: &RoundContext<'_>,
     fleet: &mut Fleet,
@@ -76,14 +80,14 @@ pub(crate) fn run(
     state: TaskState,
     round: u64,
     now: u64,
-) -> Result<Result<(TaskState, RoundRecord), (TaskState, Exhausted)>, SimulationError> {
+) -> Result<Attempt, SimulationError> {
     let mut meter = Meter::default();
     let key = &fleet.coordinator;
     let signed = context.task.settings.plan(round, &state.adapter, &state.account, key)?;
     let ready = ready(fleet, &signed)?;
     let invitation = match invite(context.scenario, fleet, &ready, history, round) {
         Ok(invitation) => invitation,
-        Err(reason) => return Ok(Err((state, reason))),
+        Err(reason) => return Ok(Attempt::NoCohort { state, reason: reason.to_string() }),
     };
     let Invitation { invited, seats } = invitation;
     let mut wires = Wires::new(&seats);
@@ -164,7 +168,7 @@ pub(crate) fn run(
         duration: end - now,
         meter,
     };
-    Ok(Ok((state, record)))
+    Ok(Attempt::Ended { state, record: Box::new(record) })
 }
 
 /// What the two ways of summing have in common.
@@ -202,7 +206,7 @@ fn invite(
     ready: &[ClientId],
     history: &History,
     round: u64,
-) -> Result<Invitation, Exhausted> {
+) -> Result<Invitation, SelectionError> {
     let wanted = scenario.cohort.size as usize;
     let separation = u64::from(scenario.cohort.separation) + 1;
     let rested = ready.iter().filter(|&&client| history.is_rested(client, round, separation)).count();
@@ -220,8 +224,7 @@ fn invite(
             size.min(rested.max(wanted)),
             separation,
             scenario.seed,
-        )
-        .map_err(|error| Exhausted(error.to_string()))?;
+        )?;
         let seats: Vec<Seat> =
             chosen.iter().filter_map(|&id| seat(id)).filter(|seat| seat.behaviour.comes()).collect();
         if seats.len() >= wanted || chosen.len() >= rested {

@@ -9,6 +9,8 @@ use crate::corpus::{Developer, SourceFile, hash};
 
 /// Lines before a function that its prompt begins with, at most.
 const PROMPT_LINES: usize = 12;
+/// Lines that a function's body has at least, blank ones not counted among them.
+const SHORTEST_BODY: usize = 3;
 /// Bytes of a prompt at most; about half of the model's positions.
 const PROMPT_BYTES: usize = 480;
 /// Lines shown of what the author wrote.
@@ -37,7 +39,7 @@ pub struct Prompt {
     pub developer: String,
     /// The file.
     pub path: String,
-    /// Some lines before, and the function's first line.
+    /// Some lines before the function, its first line, and the first line of its body.
     pub text: String,
     /// The author's next lines.
     pub author: String,
@@ -98,26 +100,29 @@ fn prompt(developer: &Developer, file: &SourceFile, begins: fn(&str) -> bool, tu
     let lines: Vec<&str> = file.text.split_inclusive('\n').collect();
     let candidates: Vec<usize> = (1..lines.len())
         .filter(|&index| {
-            begins(lines[index]) && lines.get(index + 1).is_some_and(|next| !next.trim().is_empty())
+            // A body of which the prompt takes the first line, and of which something is left.
+            let body = lines.get(index + 1..index + 1 + SHORTEST_BODY);
+            begins(lines[index]) && body.is_some_and(|body| body.iter().all(|line| !line.trim().is_empty()))
         })
-        .filter(|&index| lines.len() - index > 3 && lines[index].len() <= PROMPT_BYTES)
+        .map(|index| index + 1)
+        .filter(|&last| lines[last - 1].len() + lines[last].len() <= PROMPT_BYTES)
         .collect();
     let chosen = number(&hash("tacit/prompt-line/v1", &file.path));
     if turn >= candidates.len() {
         return None;
     }
-    let line = candidates[(chosen + turn) % candidates.len()];
-    let mut first = line;
-    let mut bytes = lines[line].len();
-    while first > 0 && line - first < PROMPT_LINES && bytes + lines[first - 1].len() <= PROMPT_BYTES {
+    let last = candidates[(chosen + turn) % candidates.len()];
+    let mut first = last;
+    let mut bytes = lines[last].len();
+    while first > 0 && last - first < PROMPT_LINES && bytes + lines[first - 1].len() <= PROMPT_BYTES {
         first -= 1;
         bytes += lines[first].len();
     }
     Some(Prompt {
         developer: developer.name.clone(),
         path: file.path.clone(),
-        text: lines[first..=line].concat(),
-        author: lines[line + 1..(line + 1 + AUTHOR_LINES).min(lines.len())].concat(),
+        text: lines[first..=last].concat(),
+        author: lines[last + 1..(last + 1 + AUTHOR_LINES).min(lines.len())].concat(),
     })
 }
 
@@ -131,7 +136,7 @@ fn in_turn<'a>(developers: &'a [Developer], purpose: &str) -> Vec<(&'a Developer
         .flat_map(|developer| developer.files.iter().map(move |file| (developer, file)))
         .map(|(developer, file)| (key(developer, file), developer, file))
         .collect();
-    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all.sort_by_key(|(order, ..)| *order);
     let mut turns: HashMap<&str, usize> = HashMap::new();
     let mut ranked: Vec<(usize, &Developer, &SourceFile)> = all
         .into_iter()
@@ -193,12 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn prompts_end_where_a_functions_body_begins() {
+    fn prompts_end_in_a_functions_first_line() {
         let prompts = prompts(&developers(5), 3);
         assert_eq!(prompts.len(), 3);
         for prompt in &prompts {
-            assert!(prompt.text.ends_with("-> u32 {\n"), "{}", prompt.text);
-            assert!(prompt.author.starts_with("    let é"), "{}", prompt.author);
+            let before_last = prompt.text.lines().rev().nth(1);
+            assert!(before_last.is_some_and(|line| line.ends_with("-> u32 {")), "{}", prompt.text);
+            assert!(prompt.text.lines().last().is_some_and(|line| line.starts_with("    let é")));
+            assert!(prompt.author.starts_with("    é * "), "{}", prompt.author);
             assert!(prompt.text.len() <= PROMPT_BYTES);
         }
     }

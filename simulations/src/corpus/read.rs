@@ -83,7 +83,7 @@ struct Found {
 fn take(folder: Folder, cap: u64) -> Taken {
     let mut counts = FileCounts::default();
     let mut found = list(&folder, &mut counts);
-    found.sort_by(|a, b| a.order.cmp(&b.order));
+    found.sort_by_key(|file| file.order);
     let mut files: Vec<SourceFile> = Vec::new();
     let mut seen = HashSet::new();
     let mut room = cap;

@@ -140,12 +140,16 @@ fn epsilon_plot(report: &Report) -> String {
 }
 
 fn time_plot(report: &Report) -> String {
-    let parts = |round: &RoundReport| {
-        PHASES.iter().map(|phase| round.seconds.get(*phase).copied().unwrap_or(0.0)).collect()
+    let seconds = |round: &RoundReport, phase: &str| round.seconds.get(phase).copied().unwrap_or(0.0);
+    // Encoding is a phase of its own only without masks.
+    let happened = |phase: &&str| report.rounds.iter().any(|round| seconds(round, phase) > 0.0);
+    let phases: Vec<&str> = PHASES.into_iter().filter(happened).collect();
+    let bar = |round: &RoundReport| Bar {
+        label: round.round.to_string(),
+        parts: phases.iter().map(|phase| seconds(round, phase)).collect(),
     };
-    let bars: Vec<Bar> =
-        report.rounds.iter().map(|r| Bar { label: r.round.to_string(), parts: parts(r) }).collect();
-    stacked("Time by phase", "round", "seconds", &PHASES, &bars)
+    let bars: Vec<Bar> = report.rounds.iter().map(bar).collect();
+    stacked("Time by phase", "round", "seconds", &phases, &bars)
 }
 
 fn norms_plot(report: &Report) -> String {
@@ -341,6 +345,7 @@ fn notes(report: &Report) -> String {
          {} adjacency, no amplification by sampling.</li>\n\
          <li>Simulated noise, keys and shares are drawn from the seed, so that a run can be repeated; whoever knows the seed could \
          take the noise off. Production draws them from the operating system.</li>\n\
+         <li>Time by phase: collect includes rotating, rounding and noising, which each client does before it masks.</li>\n\
          <li>All clients ran in one process and in virtual time; the messages were encoded and decoded as they would be on a wire.</li>\n{masks}</ul>\n",
         match report.scenario.privacy.adjacency {
             tacit_privacy::Adjacency::ZeroOut => "zero-out",

@@ -39,6 +39,8 @@ fn panel(field: &str, points: &[Point]) -> String {
         own.iter().map(|point| format!("{}: epsilon {:.2}", point.value, point.epsilon)).collect();
     let inside =
         format!("<style>{}</style><desc>{}</desc>", STYLE.replace('\n', ""), escape(&epsilons.join("; ")));
+    // What follows the drawing is a legend for a page; here the dashed line is the one before training.
+    let svg = svg.split_inclusive("</svg>").next().unwrap_or_default();
     svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"300\" ", 1)
         .replacen("</title>", &format!("</title>{inside}"), 1)
 }

@@ -1,0 +1,221 @@
+//! The `tacit-sim` command as a user meets it: help, exit codes, files and messages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tacit_model::pretrain::{PretrainSettings, pretrain};
+use tacit_model::storage::load_adapter;
+use tacit_model::{Compute, DecoderConfig};
+use tacit_simulations::report::Report;
+
+const SCENARIO: &str = r#"
+name = "cli"
+model = "model"
+seed = 5
+rounds = 1
+lora = { rank = 2, alpha = 4.0, targets = ["q_proj", "v_proj"], seed = 3 }
+local = { optimizer = { rule = "adam" }, learning_rate = 0.01, steps = 1, batch = 2, sequence = 32 }
+server = { rule = "fed-avg", learning_rate = 1.0 }
+privacy = { clip = 0.5, noise_multiplier = 2.0, delta = 1e-5, adjacency = "zero-out", epsilon_limit = 4.0 }
+cohort = { size = 8, dropout = 0.25, corrupt = 0.0, threat = "semi_malicious" }
+dropouts = { advertise = 0.0, share = 0.0, collect = 0.0, confirm = 0.0, unmask = 0.0 }
+evaluation = { files = 2, bytes_per_file = 300, window = 32, completion_tokens = 4 }
+corpus = { bytes_per_developer = 20000, minimum_bytes = 200, minimum_files = 1 }
+"#;
+
+fn code(number: usize) -> String {
+    let function =
+        |n: usize| format!("pub fn add_{number}_{n}(x: u32) -> u32 {{\n    let y = x + {n};\n    y\n}}\n\n");
+    (0..20).map(function).collect()
+}
+
+/// A folder with a model, a scenario beside it, and a corpus of ten developers; made once, never written to afterwards.
+fn fixture() -> &'static Path {
+    static FIXTURE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    FIXTURE.get_or_init(make_fixture).path()
+}
+
+fn make_fixture() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    let text = serde_json::json!({ "text": code(100) }).to_string();
+    for name in ["train.jsonl", "valid.jsonl"] {
+        fs::write(root.path().join(name), format!("{text}\n{text}\n")).expect("a file");
+    }
+    let settings = PretrainSettings {
+        corpus: root.path().to_owned(),
+        out: root.path().join("model"),
+        texts: None,
+        model: DecoderConfig::new(300, 16, 1, 2, 1, 32),
+        steps: 1,
+        batch: 2,
+        sequence: 32,
+        learning_rate: 1e-3,
+        weight_decay: 0.1,
+        fim_rate: 0.2,
+        seed: 1,
+        shards: 1,
+        time_limit: None,
+    };
+    pretrain(&settings, &Compute::Cpu.open().expect("a processor"), &mut |_| {}).expect("trained");
+    for number in 0..10 {
+        let folder = root.path().join(format!("corpus/dev{number}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("lib.rs"), code(number)).expect("a file");
+    }
+    fs::write(root.path().join("cli.toml"), SCENARIO).expect("a file");
+    root
+}
+
+fn sim<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tacit-sim")).args(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// `tacit-sim run` on the fixture's scenario and corpus, with more arguments.
+fn run(more: &[&str]) -> Output {
+    let (scenario, corpus) = (fixture().join("cli.toml"), fixture().join("corpus"));
+    let fixed = ["run".into(), scenario, "--corpus".into(), corpus, "--threads".into(), "2".into()];
+    sim(fixed.into_iter().chain(more.iter().map(PathBuf::from)))
+}
+
+/// The message of a run that must fail with code 1 and say nothing on standard output.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    let stderr = text(&output.stderr);
+    let line = stderr.lines().find(|line| line.starts_with("error: "));
+    assert!(line.is_some(), "{stderr}");
+    stderr
+}
+
+#[test]
+fn help_is_what_newcomers_read() {
+    for (arguments, file) in [(vec!["--help"], "help.txt"), (vec!["run", "--help"], "help-run.txt")] {
+        let output = sim(&arguments);
+        assert!(output.status.success());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(file);
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            fs::write(&path, &output.stdout).expect("written");
+        }
+        let expected = fs::read_to_string(&path).expect("a snapshot; UPDATE_SNAPSHOTS=1 writes it");
+        assert_eq!(text(&output.stdout), expected, "if this is meant, run the test with UPDATE_SNAPSHOTS=1");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2() {
+    for arguments in [
+        vec![],
+        vec!["fly"],
+        vec!["run"],
+        vec!["run", "x.toml", "--threads", "0"],
+        vec!["run", "x.toml", "--loud"],
+    ] {
+        let output = sim(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_run_writes_its_files_and_prints_its_summary() {
+    let place = tempfile::tempdir().expect("a folder");
+    let out = place.path().join("new/out");
+    let output = run(&["--json", "--out", out.to_str().expect("UTF-8")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert_eq!(printed.trim_end().lines().count(), 1, "one object and nothing else: {printed}");
+    let summary: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let report = Report::load(&out.join("report.json")).expect("whole");
+    assert_eq!(summary["heldout_private"].as_f64(), Some(report.summary.heldout_private));
+    assert_eq!((report.rounds.len(), report.rounds[0].survivors), (1, 8));
+    let stderr = text(&output.stderr);
+    assert!(stderr.lines().any(|line| line.starts_with("round  1: cohort 8, survivors 8, ")), "{stderr}");
+
+    let config = DecoderConfig::load(&fixture().join("model/config.json")).expect("a model");
+    let adapter = load_adapter(&out.join("adapter"), &config).expect("the PEFT layout");
+    assert_eq!(adapter.flat().len(), report.summary.dimension);
+    assert!(adapter.flat().iter().any(|value| *value != 0.0));
+
+    let again = place.path().join("again.html");
+    let report_path = out.join("report.json");
+    let arguments: [&Path; 4] = ["report".as_ref(), &report_path, "--out".as_ref(), &again];
+    assert!(sim(arguments).status.success());
+    let page = fs::read_to_string(&again).expect("rendered");
+    assert_eq!(page, fs::read_to_string(out.join("report.html")).expect("rendered"));
+    assert!(refusal(&sim(["report", "nowhere.json"])).contains("nowhere.json"));
+}
+
+#[test]
+fn without_json_a_table_is_shown() {
+    let output = run(&["--plain", "--seed", "9"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for part in [
+        "round  cohort  survivors",
+        "held-out bits per byte",
+        "epsilon",
+        "before |",
+        "after |",
+        "the author |",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn bad_input_is_named_and_leaves_nothing() {
+    let place = tempfile::tempdir().expect("a folder");
+    let out = place.path().join("out");
+    let corpus = fixture().join("corpus");
+    let with = |scenario: &Path, corpus: &Path| {
+        let arguments: [&Path; 6] =
+            ["run".as_ref(), scenario, "--corpus".as_ref(), corpus, "--out".as_ref(), &out];
+        let message = refusal(&sim(arguments));
+        assert!(!out.exists(), "nothing is left behind: {message}");
+        message
+    };
+    let scenario = |text: String| {
+        let path = place.path().join("changed.toml");
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    let model = fixture().join("model");
+    let here = SCENARIO.replace("\"model\"", &format!("{model:?}"));
+
+    let unknown = scenario(format!("surprise = 1\n{here}"));
+    assert!(with(&unknown, &corpus).contains("surprise"));
+    let message = with(&scenario(here.replace("size = 8", "size = 64")), &corpus);
+    assert!(message.contains("needs 64 developers") && message.contains("only 9"), "{message}");
+    assert!(with(&place.path().join("none.toml"), &corpus).contains("none.toml"));
+    assert!(with(&scenario(SCENARIO.to_owned()), &corpus).contains("model"), "no model beside this scenario");
+
+    let damaged = place.path().join("damaged");
+    fs::create_dir(&damaged).expect("a folder");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(model.join(name), damaged.join(name)).expect("copied");
+    }
+    let whole = fs::read(model.join("model.safetensors")).expect("read");
+    fs::write(damaged.join("model.safetensors"), &whole[..whole.len() / 2]).expect("cut");
+    let message = with(&scenario(SCENARIO.replace("\"model\"", &format!("{damaged:?}"))), &corpus);
+    assert!(message.contains("model.safetensors"), "{message}");
+
+    let good = scenario(here.clone());
+    let empty = place.path().join("empty");
+    fs::create_dir_all(empty.join("dev")).expect("a folder");
+    assert!(with(&good, &empty).contains("no readable text files"));
+    fs::write(empty.join("dev/only.bin"), [0, 159, 146, 150]).expect("a file");
+    assert!(with(&good, &empty).contains("1 are binary or not UTF-8"));
+    assert!(with(&good, &place.path().join("nowhere")).contains("nowhere"));
+
+    let blocked = place.path().join("file");
+    fs::write(&blocked, "in the way").expect("a file");
+    let message = refusal(&run(&["--out", blocked.to_str().expect("UTF-8")]));
+    assert!(message.contains("cannot be written"), "{message}");
+    assert_eq!(fs::read_to_string(&blocked).expect("untouched"), "in the way");
+}
