@@ -6,3 +6,4 @@ mod fixture;
 mod gradients;
 mod inference;
 mod learning;
+mod reference;
