@@ -30,7 +30,8 @@ pub enum ServerMessage {
     Cohort {
         /// The whole cohort.
         list: Arc<CohortList>,
-        /// Adverts of the receiver's neighbours, client ids strictly increasing.
+        /// Adverts of the receiver's neighbours, or of all members where their confirmations must be checked; client ids
+        /// strictly increasing.
         adverts: Vec<Arc<Advert>>,
     },
     /// The envelopes for the receiver, senders strictly increasing; begins Collect.

@@ -335,6 +335,7 @@ impl Failed {
                 | AbortReason::TooFewShared { .. }
                 | AbortReason::TooFewSurvivors { .. }
                 | AbortReason::Neighbourhood { .. }
+                | AbortReason::NoQuorum { .. }
                 | AbortReason::Unrecoverable { .. }
         )
     }

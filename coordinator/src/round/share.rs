@@ -59,7 +59,7 @@ impl Share {
     }
 
     pub(super) fn message_for(&self, client: ClientId) -> Option<ServerMessage> {
-        let adverts = self.server.neighbours_of(client)?;
+        let adverts = self.server.adverts_for(client)?;
         Some(ServerMessage::Cohort { list: Arc::clone(self.server.list()), adverts })
     }
 

@@ -352,7 +352,8 @@ pub struct CohortClosed {
     /// The whole cohort.
     #[prost(message, optional, tag = "1")]
     pub list: ::core::option::Option<CohortList>,
-    /// Adverts of the receiver's neighbours.
+    /// Adverts of the receiver's neighbours, or of all members where their confirmations must be checked; numbers of the
+    /// clients strictly increasing.
     #[prost(message, repeated, tag = "2")]
     pub adverts: ::prost::alloc::vec::Vec<Advert>,
 }
@@ -466,7 +467,7 @@ pub struct UnmaskRequest {
     /// The maps that everybody confirmed.
     #[prost(message, optional, tag = "1")]
     pub maps: ::core::option::Option<SurvivorMaps>,
-    /// Confirmations of the receiver's neighbours, numbers of the clients strictly increasing.
+    /// Confirmations of the receiver's neighbours and of a quorum, numbers of the clients strictly increasing.
     #[prost(message, repeated, tag = "2")]
     pub confirmations: ::prost::alloc::vec::Vec<Confirm>,
 }

@@ -141,7 +141,7 @@ fn predict(fleet: &Fleet, drops: &BTreeMap<ClientId, Leaves>) -> Result<BTreeSet
         return Err((Step::Collect, 0));
     }
     let confirmed = until(Leaves::Confirm);
-    if confirmed.len() <= t || !reachable(&confirmed) {
+    if confirmed.len() < params.quorum() as usize || confirmed.len() <= t || !reachable(&confirmed) {
         return Err((Step::Confirm, 0));
     }
     let unmasked = until(Leaves::Unmask);
