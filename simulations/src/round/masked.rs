@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tacit_client::participant::Joined;
 use tacit_client::{Budget, Participant, ParticipantError};
 use tacit_coordinator::{Driver, Event, Outcome, Outgoing, Refusal};
-use tacit_proto::{ClientMessage, ServerMessage};
+use tacit_proto::{ClientMessage, CommitmentCache, ServerMessage};
 
 use super::behaviour::Stage;
 use super::wire::Moved;
@@ -58,6 +58,7 @@ pub(super) fn finish(
             rng: contribution_rng(seat, floor.fleet, floor.round),
         })
         .collect();
+    let cache = CommitmentCache::new(floor.seats.len());
     let mut now = now;
     let adverts = advertise(floor, &players, now)?;
     let mut sends = floor
@@ -81,7 +82,7 @@ pub(super) fn finish(
                     .enumerate()
                     .filter_map(|(index, (player, message))| Some((index, player, message?)))
                     .map(|(index, player, message)| {
-                        let answer = answer(&seats[index], index, player, &message, stage, began);
+                        let answer = answer(&seats[index], index, player, &message, &cache, (stage, began));
                         progress.advance();
                         answer
                     })
@@ -173,15 +174,15 @@ fn answer(
     index: usize,
     player: &mut Playing,
     message: &ServerMessage,
-    stage: Stage,
-    now: u64,
+    cache: &CommitmentCache,
+    (stage, now): (Stage, u64),
 ) -> Result<(Option<Answer>, Moved, usize), SimulationError> {
     let mut moved = Moved::default();
     if !seat.behaviour.answers(stage) {
         player.participant = None;
         return Ok((None, moved, index));
     }
-    let message = moved.deliver(message)?;
+    let message = moved.deliver(message, cache)?;
     let Some(participant) = player.participant.take() else { return Ok((None, moved, index)) };
     let answers = match participant.answer(&message, &mut player.budget, now, &mut player.rng) {
         Ok((participant, answers)) => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tacit_aggregation::identity::ClientId;
-use tacit_proto::{ClientMessage, ServerMessage, SignedPlan, Wire};
+use tacit_proto::{ClientMessage, CommitmentCache, ServerMessage, SignedPlan, Wire};
 
 use super::Seat;
 use crate::error::SimulationError;
@@ -57,11 +57,15 @@ impl Wires {
 }
 
 impl Moved {
-    /// Takes a message to a client.
-    pub(super) fn deliver(&mut self, message: &ServerMessage) -> Result<ServerMessage, SimulationError> {
+    /// Takes a message to a client; commitments that another client of the process has decoded are not decoded again.
+    pub(super) fn deliver(
+        &mut self,
+        message: &ServerMessage,
+        cache: &CommitmentCache,
+    ) -> Result<ServerMessage, SimulationError> {
         let bytes = message.to_wire();
         self.received += bytes.len() as u64;
-        Ok(ServerMessage::from_wire(&bytes)?)
+        Ok(ServerMessage::from_wire_cached(&bytes, cache)?)
     }
 
     /// Takes a client's messages to the coordinator.
