@@ -4,6 +4,7 @@
 
 mod cargo;
 mod folder;
+mod overlap;
 mod read;
 
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ pub struct Skipped {
     pub developers_with_few_files: u64,
     /// Developers with fewer bytes than `corpus.minimum_bytes`.
     pub developers_too_small: u64,
+    /// Training developers of whom too little is left without copies of held-out code.
+    pub developers_of_copies: u64,
 }
 
 /// The code of a fleet.
@@ -79,7 +82,7 @@ pub struct Corpus {
     pub training: Vec<Developer>,
     /// Developers whose code is only measured on, in the order of their names; at least one.
     pub held_out: Vec<Developer>,
-    /// SHA-256 over all developers in the order of their names: name, number of files, and of each file path and
+    /// SHA-256 over the developers held out and then those who train, each in the order of their names: name, number of files, and of each file path and
     /// contents; every text preceded by its length and every number as eight bytes, little-endian.
     pub digest: [u8; 32],
     /// What was left out.
@@ -208,8 +211,15 @@ impl Corpus {
             });
         }
         developers.sort_by(|a, b| a.name.cmp(&b.name));
-        let digest = digest(&developers);
-        let (held_out, training) = hold_out(developers, settings.held_out.as_f64());
+        let (held_out, mut training) = hold_out(developers, settings.held_out.as_f64());
+        skipped.files.held_out_copies = overlap::take_out_copies(&mut training, &held_out);
+        training.retain(|developer| {
+            let enough = developer.bytes() >= settings.minimum_bytes
+                && developer.files.len() >= settings.minimum_files.max(1);
+            skipped.developers_of_copies += u64::from(!enough);
+            enough
+        });
+        let digest = digest(held_out.iter().chain(&training));
         Ok(Self { training, held_out, digest, skipped })
     }
 
@@ -241,7 +251,7 @@ pub(crate) fn hash(purpose: &str, text: &str) -> [u8; 32] {
     Sha256::new().chain_update(purpose).chain_update([0]).chain_update(text).finalize().into()
 }
 
-fn digest(developers: &[Developer]) -> [u8; 32] {
+fn digest<'a>(developers: impl Iterator<Item = &'a Developer>) -> [u8; 32] {
     let mut state = Sha256::new();
     let text = |state: &mut Sha256, text: &str| {
         state.update((text.len() as u64).to_le_bytes());

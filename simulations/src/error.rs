@@ -139,4 +139,15 @@ impl SimulationError {
     pub(crate) fn setting(field: &'static str, value: impl ToString, wanted: impl ToString) -> Self {
         Self::Setting { field, value: value.to_string(), wanted: wanted.to_string() }
     }
+
+    /// Whether training or the adapter left the range of numbers, so that lower rates would help.
+    pub(crate) fn is_divergence(&self) -> bool {
+        let diverged =
+            |error: &tacit_model::ModelError| matches!(error, tacit_model::ModelError::Diverged { .. });
+        match self {
+            Self::Model(error) | Self::Training { source: error, .. } => diverged(error),
+            Self::Optimizer(error) => matches!(error, tacit_coordinator::OptimizerError::NotFinite { .. }),
+            _ => false,
+        }
+    }
 }

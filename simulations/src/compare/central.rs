@@ -1,4 +1,4 @@
-//! Central training: the same adapter, Adam at a constant rate, on the pooled code of all training developers, for as many
+//! Central training: the same adapter, Adam with linear decay to zero, on the pooled code of all training developers, for as many
 //! tokens as the fleet trained on; several rates, of which the best counts. Must never see held-out code but to measure.
 
 use rand_chacha::ChaCha20Rng;
@@ -15,8 +15,8 @@ use crate::report::CentralRun;
 use crate::round::RoundContext;
 use crate::workers::Workers;
 
-/// The rates that are tried: half a decade apart around the one that a probe found best.
-const LEARNING_RATES: [f64; 4] = [0.003, 0.01, 0.02, 0.05];
+/// The peak rates that are tried, around the one that a probe found best; the report has the result of each.
+const LEARNING_RATES: [f64; 3] = [0.01, 0.02, 0.04];
 /// Sequences per step, in parts that the workers share; the same parts whatever the number of threads.
 const PARTS: usize = 4;
 const ROWS_PER_PART: usize = 8;
@@ -69,7 +69,8 @@ fn train(
     let mut rng = generator(context.scenario.seed, Purpose::Central, 0, 0);
     let mut deal = stream.deal(sequence, &mut rng);
     context.progress.begin(&format!("central training at {learning_rate}"), steps);
-    for _ in 0..steps {
+    for step in 0..steps {
+        let rate = learning_rate * (1.0 - step as f64 / steps as f64);
         let parts = parts(&mut deal, &mut rng);
         let answers = workers.map(parts.len(), "central training", |tools, part| {
             Ok(tools.trainer.loss_and_gradient(&adapter, &parts[part])?)
@@ -78,7 +79,7 @@ fn train(
             context.progress.end();
             return Ok(None);
         }
-        state.step(&mut values, &mean_gradient(&parts, &answers), learning_rate);
+        state.step(&mut values, &mean_gradient(&parts, &answers), rate);
         adapter = match Adapter::from_flat(context.task.lora.clone(), config, values.clone()) {
             Ok(adapter) => adapter,
             Err(ModelError::Setting { .. }) => {

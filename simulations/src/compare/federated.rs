@@ -10,8 +10,25 @@ use crate::fleet::Fleet;
 use crate::round::{RoundContext, RoundRecord, train_clients};
 use crate::workers::Workers;
 
-/// Bits per byte after each round; a round that failed changes nothing here either.
+/// Bits per byte after each round; a round that failed changes nothing here either. Nothing when training diverges: the server's
+/// rate was chosen for clipped deltas.
 pub(super) fn run(
+    context: &RoundContext<'_>,
+    fleet: &Fleet,
+    workers: &mut Workers,
+    sample: &Sample,
+    records: &[RoundRecord],
+) -> Result<Vec<f64>, SimulationError> {
+    match rounds(context, fleet, workers, sample, records) {
+        Err(error) if error.is_divergence() => {
+            context.progress.line(&format!("without privacy: {error}"));
+            Ok(Vec::new())
+        }
+        other => other,
+    }
+}
+
+fn rounds(
     context: &RoundContext<'_>,
     fleet: &Fleet,
     workers: &mut Workers,

@@ -42,6 +42,8 @@ pub struct FileCounts {
     pub empty: u64,
     /// The same contents as another file of that developer.
     pub duplicate: u64,
+    /// Taken out of the training files because a fifth or more of it is in a held-out file.
+    pub held_out_copies: u64,
     /// Larger than 4 MB.
     pub too_large: u64,
     /// Could not be opened or read.
@@ -56,6 +58,7 @@ impl FileCounts {
         self.not_text += other.not_text;
         self.empty += other.empty;
         self.duplicate += other.duplicate;
+        self.held_out_copies += other.held_out_copies;
         self.too_large += other.too_large;
         self.unreadable += other.unreadable;
     }

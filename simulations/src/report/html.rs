@@ -287,10 +287,11 @@ fn facts(report: &Report) -> String {
         (
             "files left out",
             format!(
-                "{} not text, {} empty, {} duplicate, {} too large, {} unreadable, {} beyond the size cap",
+                "{} not text, {} empty, {} duplicate, {} copies of held-out code, {} too large, {} unreadable, {} beyond the size cap",
                 skipped.files.not_text,
                 skipped.files.empty,
                 skipped.files.duplicate,
+                skipped.files.held_out_copies,
                 skipped.files.too_large,
                 skipped.files.unreadable,
                 skipped.files.beyond_cap
