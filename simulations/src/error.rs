@@ -50,6 +50,17 @@ pub enum SimulationError {
         /// What is wrong.
         reason: String,
     },
+    /// A figure that JSON cannot hold: training diverged.
+    #[error(
+        "{figure} is {value}, which no report can hold: training diverged; lower `local.learning_rate` or \
+         `server.learning_rate`"
+    )]
+    NotFinite {
+        /// Which figure.
+        figure: String,
+        /// Infinite or not a number.
+        value: f64,
+    },
     /// A report could not be turned into JSON.
     #[error("the report cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

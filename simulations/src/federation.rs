@@ -23,6 +23,8 @@ pub(crate) struct Federated {
     pub(crate) training_seconds: f64,
     /// The largest over clients.
     pub(crate) epsilon: f64,
+    /// Why there are fewer rounds than the scenario wanted.
+    pub(crate) stopped_early: Option<String>,
 }
 
 /// Runs all rounds, or those that the clients' budgets allow.
@@ -39,6 +41,7 @@ pub(crate) fn federate(
     let mut history = History::new();
     let (mut rounds, mut records) = (Vec::new(), Vec::new());
     let (mut bits, mut now, mut training_seconds) = (start, 0, 0.0);
+    let mut stopped_early = None;
     for number in 1..=u64::from(scenario.rounds) {
         let mut record = match round::run(context, fleet, workers, &mut history, state, number, now)? {
             Attempt::Ended { state: after, record } => {
@@ -47,7 +50,9 @@ pub(crate) fn federate(
             }
             Attempt::NoCohort { state: unchanged, reason } => {
                 state = unchanged;
-                progress.line(&format!("stopping before round {number}: {reason}"));
+                let when = format!("before round {number}: {reason}");
+                progress.line(&format!("stopping {when}"));
+                stopped_early = Some(when);
                 break;
             }
         };
@@ -62,12 +67,14 @@ pub(crate) fn federate(
         }
         let epsilon = state.account.max_epsilon(delta)?;
         let report = describe(number, &mut record, bits, epsilon, delta);
+        report.check()?;
         progress.line(&line(&report));
         rounds.push(report);
         records.push(*record);
     }
     let epsilon = state.account.max_epsilon(delta)?;
-    Ok(Federated { rounds, records, adapter: current(context, &state)?, training_seconds, epsilon })
+    let adapter = current(context, &state)?;
+    Ok(Federated { rounds, records, adapter, training_seconds, epsilon, stopped_early })
 }
 
 fn current(context: &RoundContext<'_>, state: &TaskState) -> Result<Adapter, SimulationError> {

@@ -13,7 +13,7 @@ use crate::federation::federate;
 use crate::fleet::Fleet;
 use crate::meter::{Stopwatch, peak_memory};
 use crate::progress::Progress;
-use crate::report::{CorpusReport, EvaluationReport, Report, SCHEMA, Summary};
+use crate::report::{CorpusReport, EvaluationReport, Report, SCHEMA, Summary, finite};
 use crate::round::RoundContext;
 use crate::sample::{excerpts, prompts};
 use crate::scenario::Scenario;
@@ -91,6 +91,7 @@ pub fn simulate(
     let context = RoundContext { scenario, task: &task, model, masked: !options.plain, progress };
     let zeros = Adapter::zeros(task.lora.clone(), model.decoder().config())?;
     let start = bits_per_byte(&mut workers, model, &zeros, &sample, progress)?;
+    finite(|| "held-out bits per byte before training".to_owned(), start)?;
     progress.line(&format!("before training: {start:.4} bits per byte on {} held-out bytes", sample.bytes()));
 
     let federated = federate(&context, &mut fleet, &mut workers, &sample, state, start)?;
@@ -133,10 +134,12 @@ pub fn simulate(
         evaluation: EvaluationReport { bytes: sample.bytes(), tokens: sample.score(0.0).tokens, files },
         parameters,
         rounds: federated.rounds,
+        stopped_early: federated.stopped_early,
         comparison,
         completions,
         summary,
     };
+    report.check()?;
     Ok(Finished { report, adapter })
 }
 
@@ -230,7 +233,7 @@ mod tests {
         scenario.dropouts.collect = 0.08;
         let finished = run(&setup, &scenario, 2, false, true);
         let report = finished.report;
-        assert_eq!(report.rounds.len(), 2);
+        assert_eq!((report.rounds.len(), report.stopped_early), (2, None));
         for (index, round) in report.rounds.iter().enumerate() {
             assert_eq!((round.round, round.cohort), (index as u64 + 1, 12));
             let lost = round.dropped["share"] + round.dropped["collect"];
@@ -266,8 +269,18 @@ mod tests {
         for plain in [false, true] {
             let finished = run(&setup, &scenario, 2, plain, false);
             assert!(finished.adapter.flat().iter().all(|value| *value == 0.0));
+            assert_eq!(finished.report.rounds.len(), 2);
             for round in &finished.report.rounds {
-                assert!(round.failure.as_ref().is_some_and(|reason| reason.contains('9')), "{round:?}");
+                assert!(round.cohort == 12 && round.survivors < 9, "{round:?}");
+                let left = round.survivors;
+                let reason = if plain {
+                    format!(
+                        "a plain sum over {left} clients is refused: it needs at least 9 distinct members of the cohort"
+                    )
+                } else {
+                    format!("{left} clients survived where n_min is 9")
+                };
+                assert_eq!(round.failure.as_ref(), Some(&reason));
                 assert_eq!(
                     (round.epsilon, round.heldout_bits_per_byte),
                     (0.0, finished.report.summary.heldout_start)
@@ -286,6 +299,9 @@ mod tests {
         let report = run(&setup, &scenario, 2, true, false).report;
         assert!(!report.rounds.is_empty() && report.rounds.len() < 5, "{}", report.rounds.len());
         assert!(report.summary.epsilon <= 3.0 && report.summary.epsilon > 0.0);
+        let reason = report.stopped_early.expect("why");
+        let place = format!("before round {}: ", report.rounds.len() + 1);
+        assert!(reason.len() > place.len() && reason.starts_with(&place), "{reason}");
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(crate) struct Run {
     /// Print the summary as one JSON object on standard output, and nothing else there
     #[arg(long)]
     json: bool,
-    /// Sum without masks: the same arithmetic and the same adapter, sooner
+    /// Sum without masks: the same arithmetic and the same adapter, sooner. Nobody drops out while confirming or unmasking, so
+    /// a round may be released that would abort with masks
     #[arg(long)]
     plain: bool,
     /// Also run the same fleet without privacy, and central training on the pooled code

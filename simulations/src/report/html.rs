@@ -191,7 +191,13 @@ fn rounds(report: &Report) -> String {
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         let _ = writeln!(html, "<tr>{cells}</tr>");
     }
-    html + "</table></div>\n"
+    html.push_str("</table></div>\n");
+    if let Some(reason) = &report.stopped_early {
+        let wanted = report.scenario.rounds;
+        let text = format!("The fleet stopped {reason} ({wanted} rounds were wanted).");
+        let _ = writeln!(html, "<p>{}</p>", escape(&text));
+    }
+    html
 }
 
 fn bytes(count: f64) -> String {
@@ -334,10 +340,16 @@ fn facts(report: &Report) -> String {
 }
 
 fn notes(report: &Report) -> String {
+    let phases = if report.masked {
+        "there is no encode: rotating, rounding, noising and masking, which each client does, are part of collect"
+    } else {
+        "encode is rotating, rounding and noising, which each client does; with masks it is part of collect, as is masking"
+    };
     let masks = if report.masked {
         ""
     } else {
-        "<li>This run summed without masks (--plain): the same arithmetic, but a coordinator would have seen each update.</li>\n"
+        "<li>This run summed without masks (--plain): the same arithmetic, but a coordinator would have seen each update. Nobody \
+         drops out while confirming or unmasking, so a round may be released here that would abort with masks.</li>\n"
     };
     format!(
         "<h2>How to read this</h2>\n<ul>\n\
@@ -346,7 +358,7 @@ fn notes(report: &Report) -> String {
          {} adjacency, no amplification by sampling.</li>\n\
          <li>Simulated noise, keys and shares are drawn from the seed, so that a run can be repeated; whoever knows the seed could \
          take the noise off. Production draws them from the operating system.</li>\n\
-         <li>Time by phase: collect includes rotating, rounding and noising, which each client does before it masks.</li>\n\
+         <li>Time by phase: {phases}.</li>\n\
          <li>All clients ran in one process and in virtual time; the messages were encoded and decoded as they would be on a wire.</li>\n{masks}</ul>\n",
         match report.scenario.privacy.adjacency {
             tacit_privacy::Adjacency::ZeroOut => "zero-out",
@@ -388,6 +400,8 @@ mod tests {
         assert_eq!(html.matches("<svg").count(), 4);
         assert!(html.contains("fn take&lt;T&gt;(x: &amp;T) -&gt; bool {"));
         assert!(html.contains("too few &lt;survivors&gt;"));
+        assert!(html.contains("stopped before round 4: nobody is &lt;rested&gt; (2 rounds were wanted)"));
+        assert!(html.contains("noising and masking, which each client does, are part of collect"));
         for foreign in ["http:", "https:", "<script", "<link", "<img", "url(", "@import", "NaN"] {
             assert!(!html.contains(foreign), "{foreign}");
         }
@@ -405,10 +419,13 @@ mod tests {
         report.summary.recovered_share = None;
         report.completions.clear();
         report.masked = false;
+        report.stopped_early = None;
         report.summary.heldout_private = 3.2;
         let html = render(&report);
         assert_eq!(nests(&html), Ok(()));
         assert!(html.contains("+0.200") && html.contains("without masks") && !html.contains("NaN"));
-        assert!(!html.contains("central training, best rate"));
+        assert!(!html.contains("central training, best rate") && !html.contains("The fleet stopped"));
+        assert!(html.contains("encode is rotating, rounding and noising"));
+        assert!(html.contains("may be released here that would abort with masks"));
     }
 }
