@@ -2,9 +2,12 @@
 //! uploaded before it was debited.
 
 use serde::{Deserialize, Serialize};
+use tacit_aggregation::Digest;
+use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::params::{BelowFloor, Floors, RoundTerms};
-use tacit_privacy::{AccountantError, ParticipationBook, RdpCurve};
+use tacit_aggregation::params::{BelowFloor, Floors, RoundTerms, TaskName};
+use tacit_privacy::{AccountantError, Adjacency, ParticipationBook, RdpCurve};
+use tacit_proto::RoundPlan;
 
 /// What a client tolerates, whatever a plan says.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,15 +19,83 @@ pub struct Limits {
     pub delta: f64,
     /// The weakest secure sum that it joins.
     pub floors: Floors,
+    /// The weakest adjacency under which it lets epsilon be stated. Replace-one is the stronger: it covers every other update,
+    /// zero too.
+    pub adjacency: Adjacency,
 }
 
-/// The limits, and what was spent so far.
+/// The limits, and what was spent so far. All of it is stored, so that a round replayed after a crash is known again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "BudgetForm")]
 pub struct Budget {
     client: ClientId,
     limits: Limits,
     book: ParticipationBook,
+    debits: Vec<Debit>,
+}
+
+/// What one debit is for: a vector in one context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Participation {
+    /// The learning task.
+    pub task: TaskName,
+    /// The round within the task.
+    pub round: u64,
+    /// The context of the closed cohort; another cohort of the same round is another debit.
+    pub context: Digest,
+}
+
+/// A debit, and the vector that was masked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Debit {
+    participation: Participation,
+    upload: Option<Digest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetForm {
+    client: ClientId,
+    limits: Limits,
+    book: ParticipationBook,
+    debits: Vec<Debit>,
+}
+
+impl TryFrom<BudgetForm> for Budget {
+    type Error = BudgetError;
+
+    fn try_from(form: BudgetForm) -> Result<Self, BudgetError> {
+        let BudgetForm { client, limits, book, debits } = form;
+        limits.validate()?;
+        Ok(Self { client, limits, book, debits })
+    }
+}
+
+impl Participation {
+    /// Taking part in the context of a plan's cohort.
+    #[must_use]
+    pub fn new(plan: &RoundPlan, context: &Context) -> Self {
+        Self { task: plan.task.clone(), round: plan.round, context: *context.as_bytes() }
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Result<(), BudgetError> {
+        let Self { epsilon, delta, .. } = *self;
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            return Err(BudgetError::Limit {
+                name: "epsilon",
+                value: epsilon,
+                expected: "positive and finite",
+            });
+        }
+        if !(delta > 0.0 && delta < 1.0) {
+            return Err(BudgetError::Limit { name: "delta", value: delta, expected: "between 0 and 1" });
+        }
+        Ok(())
+    }
 }
 
 /// A cost that this client does not bear.
@@ -57,6 +128,36 @@ pub enum BudgetError {
         /// The delta at which both are stated.
         delta: f64,
     },
+    /// Epsilon is stated under a weaker adjacency than the client means.
+    #[error(
+        "round {round} states epsilon under {} adjacency, but this client's limit is meant under {}: it stays out",
+        name(*.offered), name(*.floor)
+    )]
+    Adjacency {
+        /// The round.
+        round: u64,
+        /// The plan's adjacency.
+        offered: Adjacency,
+        /// The client's floor.
+        floor: Adjacency,
+    },
+    /// One vector is masked in a context.
+    #[error(
+        "client {client} has masked another vector in this context of round {round}: it sends that one again, or leaves the \
+         round"
+    )]
+    AnotherUpload {
+        /// The round.
+        round: u64,
+        /// This client.
+        client: ClientId,
+    },
+    /// A vector for which nothing was debited.
+    #[error("nothing was debited for this context of round {round}: debit it before anything is masked")]
+    NotDebited {
+        /// The round.
+        round: u64,
+    },
     /// The plan is weaker than a floor.
     #[error(transparent)]
     BelowFloor(#[from] BelowFloor),
@@ -71,26 +172,8 @@ impl Budget {
     /// # Errors
     /// [`BudgetError::Limit`] for an epsilon that is not positive and finite, or a delta that is not between 0 and 1.
     pub fn new(client: ClientId, limits: Limits) -> Result<Self, BudgetError> {
-        Self::restore(client, limits, ParticipationBook::new())
-    }
-
-    /// A budget with the book as it was stored.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn restore(client: ClientId, limits: Limits, book: ParticipationBook) -> Result<Self, BudgetError> {
-        let Limits { epsilon, delta, .. } = limits;
-        if !(epsilon.is_finite() && epsilon > 0.0) {
-            return Err(BudgetError::Limit {
-                name: "epsilon",
-                value: epsilon,
-                expected: "positive and finite",
-            });
-        }
-        if !(delta > 0.0 && delta < 1.0) {
-            return Err(BudgetError::Limit { name: "delta", value: delta, expected: "between 0 and 1" });
-        }
-        Ok(Self { client, limits, book })
+        limits.validate()?;
+        Ok(Self { client, limits, book: ParticipationBook::new(), debits: Vec::new() })
     }
 
     /// Whose budget this is.
@@ -105,7 +188,7 @@ impl Budget {
         &self.limits
     }
 
-    /// The book, for storage.
+    /// The book.
     #[must_use]
     pub fn book(&self) -> &ParticipationBook {
         &self.book
@@ -122,9 +205,12 @@ impl Budget {
     /// Checks a plan's terms against the floors. What depends on the cohort is checked when that is closed.
     ///
     /// # Errors
-    /// [`BudgetError::BelowFloor`] names the parameter.
-    pub fn check_terms(&self, terms: &RoundTerms) -> Result<(), BudgetError> {
-        let floors = &self.limits.floors;
+    /// [`BudgetError::BelowFloor`] names the parameter; [`BudgetError::Adjacency`].
+    pub fn check_terms(&self, terms: &RoundTerms, adjacency: Adjacency) -> Result<(), BudgetError> {
+        let Limits { floors, adjacency: floor, .. } = &self.limits;
+        if (*floor, adjacency) == (Adjacency::ReplaceOne, Adjacency::ZeroOut) {
+            return Err(BudgetError::Adjacency { round: terms.round, offered: adjacency, floor: *floor });
+        }
         floors.admit_terms(terms)?;
         // Even the largest cohort of the plan could never have enough survivors.
         if terms.cohort_max < floors.n_min {
@@ -147,29 +233,77 @@ impl Budget {
         Ok(())
     }
 
-    /// Debits a round. The caller stores the budget before the first byte of the upload is sent.
+    /// As [`Self::check`], unless exactly this was debited already.
+    ///
+    /// # Errors
+    /// [`BudgetError::Exceeded`].
+    pub fn check_unpaid(&self, participation: &Participation, cost: &RdpCurve) -> Result<(), BudgetError> {
+        if self.debits.iter().any(|debit| debit.participation == *participation) {
+            return Ok(());
+        }
+        self.check(participation.round, cost)
+    }
+
+    /// Whether anything was debited for this round of the task.
+    #[must_use]
+    pub fn has_paid_in(&self, task: &TaskName, round: u64) -> bool {
+        let paid = |debit: &Debit| debit.participation.task == *task && debit.participation.round == round;
+        self.debits.iter().any(paid)
+    }
+
+    /// Debits what taking part costs; once, however often the same is debited. The caller stores the budget before the first
+    /// byte of the upload is sent.
     ///
     /// # Errors
     /// [`BudgetError::Exceeded`]; nothing is debited then.
-    pub fn debit(&mut self, round: u64, cost: &RdpCurve) -> Result<(), BudgetError> {
-        self.check(round, cost)?;
-        self.book.debit(self.client.0, cost);
+    pub fn debit(&mut self, participation: &Participation, cost: &RdpCurve) -> Result<(), BudgetError> {
+        self.check_unpaid(participation, cost)?;
+        if !self.debits.iter().any(|debit| debit.participation == *participation) {
+            self.book.debit(self.client.0, cost);
+            self.debits.push(Debit { participation: participation.clone(), upload: None });
+        }
         Ok(())
+    }
+
+    /// Notes the digest of the masked vector that a debit is for. From then on no other vector passes for it.
+    ///
+    /// # Errors
+    /// [`BudgetError::AnotherUpload`] when another was noted, [`BudgetError::NotDebited`] when there is no such debit.
+    pub fn seal(&mut self, participation: &Participation, upload: Digest) -> Result<(), BudgetError> {
+        let (client, round) = (self.client, participation.round);
+        let debit = self.debits.iter_mut().find(|debit| debit.participation == *participation);
+        let debit = debit.ok_or(BudgetError::NotDebited { round })?;
+        if *debit.upload.get_or_insert(upload) == upload {
+            return Ok(());
+        }
+        Err(BudgetError::AnotherUpload { round, client })
+    }
+}
+
+fn name(adjacency: Adjacency) -> &'static str {
+    match adjacency {
+        Adjacency::ZeroOut => "zero-out",
+        Adjacency::ReplaceOne => "replace-one",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, BudgetError, Limits};
+    use super::{Budget, BudgetError, Limits, Participation};
     use tacit_aggregation::identity::ClientId;
     use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
-    use tacit_privacy::{RdpCurve, epsilon_spent};
+    use tacit_privacy::{Adjacency, RdpCurve, epsilon_spent};
 
     const DELTA: f64 = 1e-5;
 
     fn budget(epsilon: f64) -> Budget {
         let floors = Floors { n_min: 10, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
-        Budget::new(ClientId(4), Limits { epsilon, delta: DELTA, floors }).expect("limits")
+        let limits = Limits { epsilon, delta: DELTA, floors, adjacency: Adjacency::ZeroOut };
+        Budget::new(ClientId(4), limits).expect("limits")
+    }
+
+    fn part(round: u64, context: u8) -> Participation {
+        Participation { task: TaskName::new("t").expect("a plain name"), round, context: [context; 32] }
     }
 
     #[test]
@@ -177,9 +311,9 @@ mod tests {
         let cost = RdpCurve::gaussian(2.0);
         let two = epsilon_spent(&cost.times(2), DELTA, 2).expect("stated");
         let mut budget = budget(two);
-        budget.debit(1, &cost).expect("within the limit");
-        budget.debit(2, &cost).expect("exactly the limit");
-        match budget.debit(3, &cost) {
+        budget.debit(&part(1, 1), &cost).expect("within the limit");
+        budget.debit(&part(2, 1), &cost).expect("exactly the limit");
+        match budget.debit(&part(3, 1), &cost) {
             Err(BudgetError::Exceeded { round: 3, client: ClientId(4), spent, limit, .. }) => {
                 assert_eq!((spent, limit), (two, two));
             }
@@ -187,6 +321,38 @@ mod tests {
         }
         assert_eq!(budget.book().rounds_of(4), 2);
         assert_eq!(budget.spent(), Ok(two));
+    }
+
+    #[test]
+    fn a_replay_is_debited_once_and_masks_one_vector() {
+        let cost = RdpCurve::gaussian(2.0);
+        let one = epsilon_spent(&cost, DELTA, 1).expect("stated");
+        let mut budget = budget(one);
+        assert_eq!(budget.seal(&part(1, 1), [7; 32]), Err(BudgetError::NotDebited { round: 1 }));
+        budget.debit(&part(1, 1), &cost).expect("exactly the limit");
+        budget.seal(&part(1, 1), [7; 32]).expect("the first vector");
+
+        // Stored and read again: nothing is left, but this is paid for.
+        let stored = serde_json::to_string(&budget).expect("plain data");
+        let mut budget: Budget = serde_json::from_str(&stored).expect("its own form");
+        assert!(budget.has_paid_in(&part(1, 1).task, 1) && !budget.has_paid_in(&part(1, 1).task, 2));
+        budget.check_unpaid(&part(1, 1), &cost).expect("paid");
+        budget.debit(&part(1, 1), &cost).expect("paid");
+        budget.seal(&part(1, 1), [7; 32]).expect("the same vector");
+        assert_eq!((budget.book().rounds_of(4), budget.spent()), (1, Ok(one)));
+        let another = BudgetError::AnotherUpload { round: 1, client: ClientId(4) };
+        assert_eq!(budget.seal(&part(1, 1), [8; 32]), Err(another));
+
+        // Another round, another cohort of the same round, another task: each is to be paid for.
+        let other_task = Participation { task: TaskName::new("u").expect("a plain name"), ..part(1, 1) };
+        for unpaid in [part(2, 1), part(1, 2), other_task] {
+            assert!(matches!(budget.debit(&unpaid, &cost), Err(BudgetError::Exceeded { .. })), "{unpaid:?}");
+        }
+
+        let mut lax: serde_json::Value = serde_json::from_str(&stored).expect("plain data");
+        lax["limits"]["delta"] = 1.0.into();
+        let refused = serde_json::from_value::<Budget>(lax).expect_err("a limit that limits nothing");
+        assert!(refused.to_string().contains("delta is 1"), "{refused}");
     }
 
     #[test]
@@ -225,13 +391,21 @@ mod tests {
             n_min: 5,
         };
         let budget = budget(1.0);
-        budget.check_terms(&good).expect("at the floors");
+        budget.check_terms(&good, Adjacency::ZeroOut).expect("at the floors");
+        budget.check_terms(&good, Adjacency::ReplaceOne).expect("stronger");
+        let strict = Limits { adjacency: Adjacency::ReplaceOne, ..*budget.limits() };
+        let strict = Budget::new(ClientId(4), strict).expect("limits");
+        strict.check_terms(&good, Adjacency::ReplaceOne).expect("at the floor");
+        let (offered, floor) = (Adjacency::ZeroOut, Adjacency::ReplaceOne);
+        let refused = strict.check_terms(&good, offered).expect_err("weaker than the client means");
+        assert_eq!(refused, BudgetError::Adjacency { round: 1, offered, floor });
+        assert!(refused.to_string().contains("zero-out adjacency"), "{refused}");
         for (parameter, bad) in [
             ("threat", RoundTerms { threat: ThreatModel::HonestButCurious, ..good.clone() }),
             ("corrupt_bp", RoundTerms { corrupt_bp: 499, ..good.clone() }),
             ("n_min", RoundTerms { cohort_max: 9, ..good.clone() }),
         ] {
-            match budget.check_terms(&bad) {
+            match budget.check_terms(&bad, Adjacency::ZeroOut) {
                 Err(BudgetError::BelowFloor(below)) => assert_eq!(below.parameter, parameter),
                 other => panic!("{other:?}"),
             }

@@ -8,7 +8,7 @@ pub mod budget;
 pub mod contribution;
 pub mod participant;
 
-pub use budget::{Budget, BudgetError, Limits};
+pub use budget::{Budget, BudgetError, Limits, Participation};
 pub use contribution::contribute;
 pub use participant::{Member, Participant, ParticipantError};
 

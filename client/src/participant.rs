@@ -5,18 +5,19 @@
 
 mod collect;
 mod join;
+mod secrets;
 mod share;
 mod unmask;
 
 pub use collect::Uploaded;
-pub use join::{Joined, Member};
+pub use join::{Joined, Member, Unmasked};
+pub use secrets::JoinSecrets;
 pub use share::Shared;
 pub use unmask::{Confirmed, Finished};
 
 use crate::Millis;
 use crate::budget::{Budget, BudgetError};
 use crate::contribution::ContributionError;
-use rand_core::CryptoRng;
 use tacit_aggregation::client::ClientError;
 use tacit_aggregation::identity::ClientId;
 use tacit_privacy::PipelineError;
@@ -62,6 +63,24 @@ pub enum ParticipantError {
         /// The client of the budget.
         budget: ClientId,
     },
+    /// The stored secrets are another plan's.
+    #[error(
+        "the stored secrets were not drawn for this plan of round {round}: resume with the plan that they were stored with, \
+         or join anew"
+    )]
+    AnotherPlan {
+        /// The plan's round.
+        round: u64,
+    },
+    /// The stored secrets are another update's.
+    #[error(
+        "the stored secrets of round {round} were drawn for another update: two vectors must not be masked with the same \
+         masks; resume with the update that was stored, or stay out"
+    )]
+    AnotherUpdate {
+        /// The plan's round.
+        round: u64,
+    },
     /// The update cannot be clipped.
     #[error(transparent)]
     Update(#[from] PipelineError),
@@ -87,15 +106,16 @@ impl Participant {
     /// Answers the coordinator's message with the client's messages, in order. A repeated message gets the recorded answer.
     ///
     /// Before they are sent the caller stores the message and, when the state becomes [`Participant::Uploaded`], the budget.
+    /// With the plan, the update and the [`JoinSecrets`] that were stored at joining, the stored messages give the same answers
+    /// again after a crash, byte for byte, and nothing is debited twice.
     ///
     /// # Errors
     /// [`ParticipantError`]. The client has then left the round, and its secrets are gone.
-    pub fn answer<R: CryptoRng + ?Sized>(
+    pub fn answer(
         self,
         message: &ServerMessage,
         budget: &mut Budget,
         now: Millis,
-        rng: &mut R,
     ) -> Result<(Self, Vec<ClientMessage>), ParticipantError> {
         let out_of_turn =
             ParticipantError::OutOfTurn { round: self.round(), asked: message.step(), state: self.state() };
@@ -109,7 +129,7 @@ impl Participant {
                 Ok((Self::Shared(state), vec![answer]))
             }
             (Self::Shared(state), ServerMessage::Shares(deliveries)) => {
-                let next = state.contribute(deliveries, budget, rng)?;
+                let next = state.contribute(deliveries, budget)?;
                 let answers = next.upload_from(0);
                 Ok((Self::Uploaded(next), answers))
             }

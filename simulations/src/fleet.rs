@@ -82,6 +82,7 @@ impl Fleet {
                 corrupt_bp: scenario.cohort.corrupt.get(),
                 threat: scenario.cohort.threat,
             },
+            adjacency: scenario.privacy.adjacency,
         };
         let mut places = HashMap::with_capacity(developers.len());
         let mut clients = Vec::with_capacity(developers.len());

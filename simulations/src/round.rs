@@ -125,7 +125,6 @@ pub(crate) fn run(
         wires: &mut wires,
         meter: &mut meter,
         refusals: Vec::new(),
-        round,
     };
     let (outcome, end) = if context.masked {
         masked::finish(&mut floor, driver, joined, now)?
@@ -182,7 +181,6 @@ pub(crate) struct Floor<'a, 'b> {
     meter: &'a mut Meter,
     /// Why clients left of their own accord.
     refusals: Vec<String>,
-    round: u64,
 }
 
 /// Clients whose own budget bears one more round.

@@ -1,17 +1,22 @@
 //! Joining: the plan is checked, the update clipped, the keys announced. Must never announce a key for a plan that is not the
 //! trusted coordinator's, or that the budget cannot bear.
 
-use super::{ParticipantError, Shared};
+use super::secrets::{Bond, stored};
+use super::{JoinSecrets, ParticipantError, Shared};
 use crate::Millis;
-use crate::budget::Budget;
+use crate::budget::{Budget, Participation};
+use rand_chacha::ChaCha20Rng;
 use rand_core::CryptoRng;
+use std::fmt;
 use std::sync::Arc;
 use tacit_aggregation::Digest;
-use tacit_aggregation::client::{Advertised, ClientError, ClientSetup, RoundSecrets};
+use tacit_aggregation::client::{Advertised, ClientError, ClientSetup};
+use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, PublicKey};
 use tacit_aggregation::messages::{Advert, CohortList};
 use tacit_privacy::{Clipped, PipelineError};
 use tacit_proto::{ClientMessage, RoundPlan, SignedPlan};
+use zeroize::Zeroizing;
 
 /// What a client knows of itself and whom it trusts.
 #[derive(Clone, Debug)]
@@ -33,7 +38,18 @@ pub struct Member {
 pub struct Joined {
     advertised: Advertised,
     clipped: Clipped,
+    bond: Bond,
     plan: Arc<RoundPlan>,
+}
+
+/// An update out of its round, for simulations that sum without masks.
+pub struct Unmasked {
+    /// What is to be debited.
+    pub participation: Participation,
+    /// The update.
+    pub clipped: Clipped,
+    /// The generator of its rounding and noise.
+    pub noise: ChaCha20Rng,
 }
 
 impl Joined {
@@ -53,13 +69,16 @@ impl Joined {
         now: Millis,
         rng: &mut R,
     ) -> Result<Self, ParticipantError> {
-        Self::resume(signed, member, parent, delta, budget, now, RoundSecrets::generate(rng))
+        let secrets = JoinSecrets::generate(signed.claimed_digest(), &parent, &delta, rng);
+        Self::enter(signed, member, parent, delta, budget, now, secrets)
     }
 
-    /// Comes back to this state after a crash, with the secrets that were stored before the advert was sent.
+    /// Comes back to this state after a crash, with the plan, the update and the secrets that were stored before the advert was
+    /// sent. A round that `budget` was debited for already is not held against its limit again.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`]; and [`ParticipantError::AnotherPlan`] or [`ParticipantError::AnotherUpdate`] when the secrets were not
+    /// drawn for these.
     pub fn resume(
         signed: &SignedPlan,
         member: &Member,
@@ -67,7 +86,26 @@ impl Joined {
         delta: Vec<f32>,
         budget: &Budget,
         now: Millis,
-        secrets: RoundSecrets,
+        secrets: JoinSecrets,
+    ) -> Result<Self, ParticipantError> {
+        let round = signed.verify(&member.coordinator)?.round;
+        if !secrets.bond.is_for_plan(&signed.claimed_digest()) {
+            return Err(ParticipantError::AnotherPlan { round });
+        }
+        if !secrets.bond.is_for_update(&parent, &delta) {
+            return Err(ParticipantError::AnotherUpdate { round });
+        }
+        Self::enter(signed, member, parent, delta, budget, now, secrets)
+    }
+
+    fn enter(
+        signed: &SignedPlan,
+        member: &Member,
+        parent: Digest,
+        delta: Vec<f32>,
+        budget: &Budget,
+        now: Millis,
+        secrets: JoinSecrets,
     ) -> Result<Self, ParticipantError> {
         let plan = Arc::new(signed.verify(&member.coordinator)?.clone());
         if plan.base_model != member.base_model {
@@ -78,10 +116,13 @@ impl Joined {
             return Err(ParticipantError::ForeignBudget { client, budget: budget.client() });
         }
         let terms = plan.terms();
-        budget.check_terms(&terms)?;
+        budget.check_terms(&terms, plan.privacy.adjacency)?;
         // The cost of the largest cohort; that of the one that comes together is checked when it is closed.
-        let largest = terms.params(plan.cohort.max).map_err(ClientError::from)?;
-        budget.check(plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
+        // Where this round is debited already, only the exact check of the closed cohort can tell a replay.
+        if !budget.has_paid_in(&plan.task, plan.round) {
+            let largest = terms.params(plan.cohort.max).map_err(ClientError::from)?;
+            budget.check(plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
+        }
 
         let expected = plan.privacy.dimension as usize;
         if delta.len() != expected {
@@ -96,8 +137,9 @@ impl Joined {
             certificate: member.certificate.clone(),
             parent,
         };
-        let advertised = Advertised::resume(setup, secrets, now / 1000)?;
-        Ok(Self { advertised, clipped, plan })
+        let JoinSecrets { round, bond } = secrets;
+        let advertised = Advertised::resume(setup, round, now / 1000)?;
+        Ok(Self { advertised, clipped, bond, plan })
     }
 
     /// The message that announces the keys; the secrets are stored before it is sent.
@@ -106,10 +148,10 @@ impl Joined {
         ClientMessage::Advert(Arc::clone(self.advertised.advert()))
     }
 
-    /// The secrets of this round, for storage.
+    /// The [`JoinSecrets`] of this round, for storage beside the plan and the update.
     #[must_use]
-    pub fn secrets(&self) -> &RoundSecrets {
-        self.advertised.secrets()
+    pub fn secrets(&self) -> Zeroizing<[u8; JoinSecrets::BYTES]> {
+        stored(self.advertised.secrets(), &self.bond)
     }
 
     /// This client.
@@ -124,10 +166,17 @@ impl Joined {
         self.clipped.norm_before()
     }
 
+    /// The context of a closed cohort.
+    #[must_use]
+    pub fn context(&self, list: &CohortList) -> Context {
+        Context::new(&self.plan.terms(), &list.params, &list.root())
+    }
+
     /// The clipped update, out of the round; for simulations that sum without masks.
     #[must_use]
-    pub fn into_clipped(self) -> Clipped {
-        self.clipped
+    pub fn into_unmasked(self, context: &Context) -> Unmasked {
+        let participation = Participation::new(&self.plan, context);
+        Unmasked { noise: self.bond.noise(context.as_bytes()), participation, clipped: self.clipped }
     }
 
     /// Checks the closed cohort, what taking part in it costs, and the neighbours; and shares this round's secrets.
@@ -141,16 +190,24 @@ impl Joined {
         budget: &Budget,
         now: Millis,
     ) -> Result<(Shared, ClientMessage), ParticipantError> {
-        let Self { advertised, clipped, plan } = self;
+        let Self { advertised, clipped, bond, plan } = self;
         let (shared, message) = advertised.share(list, adverts, now / 1000)?;
         // The parameters are checked by now. Scale and noise follow from them, and with them the cost.
         let mechanism = plan.mechanism(shared.params())?;
         let cost = plan.admitted_cost(&mechanism)?;
-        budget.check(plan.round, &cost)?;
-        Ok((Shared::new(shared, clipped, plan, mechanism, cost), ClientMessage::Share(message)))
+        let participation = Participation::new(&plan, shared.context());
+        budget.check_unpaid(&participation, &cost)?;
+        let next = Shared { shared, clipped, bond, participation, mechanism, cost };
+        Ok((next, ClientMessage::Share(message)))
     }
 
     pub(super) fn round(&self) -> u64 {
         self.plan.round
+    }
+}
+
+impl fmt::Debug for Unmasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unmasked").field("participation", &self.participation).finish_non_exhaustive()
     }
 }

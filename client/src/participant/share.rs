@@ -1,37 +1,27 @@
 //! Shared: the client waits for its neighbours' shares, and then masks its update. Must never mask anything before the budget
-//! was debited, nor anything but a noised update.
+//! was debited, nor anything but a noised update, nor one update under two noises.
 
+use super::secrets::Bond;
 use super::{ParticipantError, Uploaded};
-use crate::budget::Budget;
+use crate::budget::{Budget, Participation};
 use crate::contribution::contribute;
-use rand_core::CryptoRng;
 use std::fmt;
-use std::sync::Arc;
 use tacit_aggregation::client;
 use tacit_aggregation::messages::{CohortList, ShareDelivery};
 use tacit_privacy::{Clipped, Mechanism, RdpCurve, RotationSeed};
-use tacit_proto::{ClientMessage, RoundPlan};
+use tacit_proto::ClientMessage;
 
 /// The client has shared its secrets and waits for its neighbours' shares.
 pub struct Shared {
-    shared: client::Shared,
-    clipped: Clipped,
-    plan: Arc<RoundPlan>,
-    mechanism: Mechanism,
-    cost: RdpCurve,
+    pub(super) shared: client::Shared,
+    pub(super) clipped: Clipped,
+    pub(super) bond: Bond,
+    pub(super) participation: Participation,
+    pub(super) mechanism: Mechanism,
+    pub(super) cost: RdpCurve,
 }
 
 impl Shared {
-    pub(super) fn new(
-        shared: client::Shared,
-        clipped: Clipped,
-        plan: Arc<RoundPlan>,
-        mechanism: Mechanism,
-        cost: RdpCurve,
-    ) -> Self {
-        Self { shared, clipped, plan, mechanism, cost }
-    }
-
     /// The mechanism of the closed cohort.
     #[must_use]
     pub fn mechanism(&self) -> &Mechanism {
@@ -52,27 +42,28 @@ impl Shared {
         Ok(ClientMessage::Share(self.shared.repeat(list)?))
     }
 
-    /// Debits the budget, noises the update and masks it. Draws 32 bytes from `rng`: fresh operating-system randomness, but
-    /// in simulations.
+    /// Debits the budget, noises the update and masks it. Rounding and noise follow from the stored noise key and the context,
+    /// so the same deliveries give the same bytes again after a crash, and a replay is debited once.
     ///
     /// # Errors
-    /// [`ParticipantError`] names the lie, or the limit. The client has then left the round; what was debited stays so.
-    pub fn contribute<R: CryptoRng + ?Sized>(
+    /// [`ParticipantError`] names the lie, or the limit, or says that another vector was masked in this context before. The
+    /// client has then left the round; what was debited stays so.
+    pub fn contribute(
         self,
         deliveries: &[ShareDelivery],
         budget: &mut Budget,
-        rng: &mut R,
     ) -> Result<Uploaded, ParticipantError> {
-        let Self { shared, clipped, plan, mechanism, cost } = self;
-        budget.debit(plan.round, &cost)?;
+        let Self { shared, clipped, bond, participation, mechanism, cost } = self;
+        budget.debit(&participation, &cost)?;
         let rotation = RotationSeed(shared.rotation_seed());
-        let vector = contribute(clipped, &mechanism, &rotation, rng)?;
+        let vector = contribute(clipped, &mechanism, &rotation, &mut bond.noise(&participation.context))?;
         let (masked, upload) = shared.mask(deliveries, vector)?;
-        Ok(Uploaded::new(masked, upload, plan.round))
+        budget.seal(&participation, upload.header.digest)?;
+        Ok(Uploaded::new(masked, upload, participation.round))
     }
 
     pub(super) fn round(&self) -> u64 {
-        self.plan.round
+        self.participation.round
     }
 }
 

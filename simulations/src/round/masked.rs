@@ -16,7 +16,7 @@ use crate::fleet::Fleet;
 use crate::random::{Purpose, generator};
 
 impl Seat {
-    /// The generator of this client's secrets and noise in one round.
+    /// The generator of this client's secrets in one round, the key of its noise among them.
     pub(super) fn protocol_rng(&self, fleet: &Fleet, round: u64) -> ChaCha20Rng {
         generator(fleet.seed, Purpose::Protocol, self.id.0, round)
     }
@@ -28,7 +28,6 @@ struct Playing {
     /// Why it left of its own accord.
     left: Option<ParticipantError>,
     budget: Budget,
-    rng: ChaCha20Rng,
 }
 
 /// A client's answer on its way.
@@ -54,8 +53,6 @@ pub(super) fn finish(
             participant: Some(Participant::Joined(joined)),
             left: None,
             budget: floor.fleet.clients[seat.place].budget.clone(),
-            // A stream of its own: what joining drew is not drawn again.
-            rng: contribution_rng(seat, floor.fleet, floor.round),
         })
         .collect();
     let cache = CommitmentCache::new(floor.seats.len());
@@ -118,13 +115,6 @@ fn label(stage: Stage) -> &'static str {
     }
 }
 
-/// The generator of a client's noise, after its secrets were drawn from another.
-pub(super) fn contribution_rng(seat: &Seat, fleet: &Fleet, round: u64) -> ChaCha20Rng {
-    let mut rng = seat.protocol_rng(fleet, round);
-    rng.set_stream(1);
-    rng
-}
-
 /// The adverts of all who came.
 fn advertise(
     floor: &mut Floor<'_, '_>,
@@ -184,7 +174,7 @@ fn answer(
     }
     let message = moved.deliver(message, cache)?;
     let Some(participant) = player.participant.take() else { return Ok((None, moved, index)) };
-    let answers = match participant.answer(&message, &mut player.budget, now, &mut player.rng) {
+    let answers = match participant.answer(&message, &mut player.budget, now) {
         Ok((participant, answers)) => {
             player.participant = Some(participant);
             answers

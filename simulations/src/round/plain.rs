@@ -1,16 +1,16 @@
 //! The same round without masks (`--plain`): adverts and cohort, clipping, rotation, noise, ring and decoding are those of the
-//! masked round, and so is the sum; only secrets are not shared. Must never be used but in one process that holds every client.
+//! masked round, and so is the sum; only secrets are not shared. Nobody drops out while confirming or unmasking, so a round may be
+//! released that would abort with masks. Must never be used but in one process that holds every client.
 
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::contribute;
-use tacit_client::participant::Joined;
+use tacit_client::participant::{Joined, Unmasked};
 use tacit_coordinator::{Driver, Outcome, plain_sum};
-use tacit_privacy::Clipped;
 
-use super::masked::{close_cohort, contribution_rng};
+use super::masked::close_cohort;
 use super::{Floor, Seat};
 use crate::error::SimulationError;
 
@@ -28,30 +28,31 @@ pub(super) fn finish(
             driver.finish().map_err(|driver| SimulationError::Unfinished { step: driver.round().step() })?;
         return Ok((outcome, now));
     };
-    let uploading: Vec<(&Seat, Clipped)> = floor
+    // Every client computes the same context.
+    let context = joined.first().map(|first| first.context(&closed.list));
+    let uploading: Vec<(&Seat, Unmasked)> = floor
         .seats
         .iter()
         .zip(joined)
         .filter(|(seat, _)| seat.behaviour.uploads())
-        .map(|(seat, joined)| (seat, joined.into_clipped()))
+        .filter_map(|(seat, joined)| Some((seat, joined.into_unmasked(context.as_ref()?))))
         .collect();
     let survivors: BTreeSet<_> = uploading.iter().map(|(seat, _)| seat.id).collect();
     // As in the masked round, what is uploaded is debited first.
-    for (seat, _) in &uploading {
+    for (seat, update) in &uploading {
         let client = &mut floor.fleet.clients[seat.place];
-        client.budget.debit(floor.round, &closed.cost).map_err(|source| SimulationError::Client {
-            developer: client.name.clone(),
-            source: source.into(),
+        client.budget.debit(&update.participation, &closed.cost).map_err(|source| {
+            SimulationError::Client { developer: client.name.clone(), source: source.into() }
         })?;
     }
-    let (fleet, round, pool) = (&*floor.fleet, floor.round, floor.workers.exact());
+    let (fleet, pool) = (&*floor.fleet, floor.workers.exact());
     let vectors: Vec<RingVector> = floor.meter.measure("encode", || {
         pool.install(|| {
             uploading
                 .into_par_iter()
-                .map(|(seat, clipped)| {
-                    let mut rng = contribution_rng(seat, fleet, round);
-                    contribute(clipped, &closed.mechanism, &closed.rotation, &mut rng).map_err(|source| {
+                .map(|(seat, update)| {
+                    let Unmasked { clipped, mut noise, .. } = update;
+                    contribute(clipped, &closed.mechanism, &closed.rotation, &mut noise).map_err(|source| {
                         let developer = fleet.clients[seat.place].name.clone();
                         SimulationError::Client { developer, source: source.into() }
                     })

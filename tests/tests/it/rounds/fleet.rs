@@ -4,9 +4,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::messages::CohortList;
 use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
-use tacit_client::participant::Joined;
+use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, Limits, Member, Participant, contribute};
 use tacit_coordinator::{
     Account, AdapterVersion, Driver, Event, Millis, OptimizerState, Outcome, Outgoing, PlanSettings, Refusal,
@@ -19,7 +21,7 @@ use tacit_proto::{
 };
 
 /// When everything begins.
-const START: Millis = 1_000_000_000;
+pub(super) const START: Millis = 1_000_000_000;
 
 /// The settings of the fleet's rounds.
 pub(super) mod terms {
@@ -78,8 +80,11 @@ pub(super) struct Run {
     pub(super) refusals: Vec<Refusal>,
     pub(super) uploaders: BTreeSet<ClientId>,
     pub(super) most_chunks: usize,
-    mechanism: Option<(Mechanism, RotationSeed)>,
+    mechanism: Option<Closed>,
 }
+
+/// What follows from a closed cohort.
+type Closed = (Mechanism, RotationSeed, Context);
 
 pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {
     let mut bytes = [purpose; 32];
@@ -116,7 +121,7 @@ impl Fleet {
                 certificate,
                 base_model: terms::BASE_MODEL,
             };
-            let limits = Limits { epsilon: 50.0, delta: terms::DELTA, floors };
+            let limits = Limits { epsilon: 50.0, delta: terms::DELTA, floors, adjacency: Adjacency::ZeroOut };
             (client, Machine { member, budget: Budget::new(client, limits).expect("limits") })
         });
         let machines = machines.collect();
@@ -207,6 +212,11 @@ impl Fleet {
             .expect("an honest plan")
     }
 
+    fn context(&self, plan: &SignedPlan, list: &CohortList) -> Context {
+        let plan = plan.verify(&self.key.public_key()).expect("its own plan");
+        Context::new(&plan.terms(), &list.params, &list.root())
+    }
+
     /// A whole round, to its outcome.
     pub(super) fn run(&mut self, round: u64, drops: &BTreeMap<ClientId, Leaves>) -> Run {
         let (plan, mut driver) = self.open(round);
@@ -234,7 +244,8 @@ impl Fleet {
                 }
             };
             if let Some(cohort) = driver.round().cohort() {
-                run.mechanism = Some((cohort.mechanism.clone(), cohort.rotation));
+                let context = self.context(&plan, &cohort.list);
+                run.mechanism = Some((cohort.mechanism.clone(), cohort.rotation, context));
             }
             for out in &outgoing {
                 let Outgoing::Send { to, message } = out else { continue };
@@ -244,9 +255,8 @@ impl Fleet {
                 }
                 let participant = participants.remove(to).expect("only members hear of the round");
                 let budget = &mut self.machines.get_mut(to).expect("a member").budget;
-                let mut noise = rng(self.seed, *to, round, 2);
                 let (next, answers) =
-                    participant.answer(&message, budget, now, &mut noise).expect("an honest coordinator");
+                    participant.answer(&message, budget, now).expect("an honest coordinator");
                 participants.insert(*to, next);
                 inbox.extend(answers.into_iter().map(|answer| (*to, answer)));
             }
@@ -276,12 +286,14 @@ impl Fleet {
         }
         let cohort = driver.round().cohort().expect("everyone advertised");
         let (mechanism, rotation) = (cohort.mechanism.clone(), cohort.rotation);
+        let context = self.context(&plan, &cohort.list);
         let vectors: Vec<_> = joined
             .into_iter()
             .filter(|(client, _)| survivors.contains(client))
             .map(|(client, joined)| {
-                let mut noise = rng(self.seed, client, round, 2);
-                contribute(joined.into_clipped(), &mechanism, &rotation, &mut noise)
+                assert_eq!(joined.client(), client);
+                let mut unmasked = joined.into_unmasked(&context);
+                contribute(unmasked.clipped, &mechanism, &rotation, &mut unmasked.noise)
                     .expect("clipped for this plan")
             })
             .collect();
@@ -292,18 +304,20 @@ impl Fleet {
             refusals: Vec::new(),
             uploaders: BTreeSet::new(),
             most_chunks: 0,
-            mechanism: Some((mechanism, rotation)),
+            mechanism: Some((mechanism, rotation, context)),
         }
     }
 
     /// The mean that the survivors' contributions have, from their updates and noise keys alone: the sum is taken in
     /// integers, one coordinate after the other.
     pub(super) fn expected_mean(&self, round: u64, run: &Run, survivors: &[ClientId]) -> Vec<f32> {
-        let (mechanism, rotation) = run.mechanism.as_ref().expect("a cohort was closed");
+        let (mechanism, rotation, context) = run.mechanism.as_ref().expect("a cohort was closed");
         let mut sum = vec![0_u64; mechanism.dimension()];
         for &client in survivors {
-            let clipped = Clipped::new(self.delta(round, client), terms::CLIP).expect("finite");
-            let mut noise = rng(self.seed, client, round, 2);
+            let delta = self.delta(round, client);
+            let mut draw = rng(self.seed, client, round, 1);
+            let mut noise = JoinSecrets::generate([0; 32], &[0; 32], &delta, &mut draw).noise(context);
+            let clipped = Clipped::new(delta, terms::CLIP).expect("finite");
             let ring = contribute(clipped, mechanism, rotation, &mut noise).expect("clipped for this plan");
             sum.iter_mut().zip(ring.to_values()).for_each(|(sum, value)| *sum += u64::from(value));
         }
@@ -318,7 +332,7 @@ impl Fleet {
 struct Seen {
     outgoing: Vec<Outgoing>,
     chunks: BTreeMap<ClientId, usize>,
-    mechanism: Option<(Mechanism, RotationSeed)>,
+    mechanism: Option<Closed>,
 }
 
 impl Seen {

@@ -1,17 +1,17 @@
 //! What each side refuses of the other, on top of secure aggregation's own refusals. A refusal must never end a round for the
 //! others.
 
-use super::fleet::{Fleet, rng, terms};
+use super::fleet::{Fleet, START, rng, terms};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tacit_aggregation::client::ClientError;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::{Floors, ThreatModel};
-use tacit_client::participant::Joined;
-use tacit_client::{Budget, BudgetError, Limits, Participant, ParticipantError};
+use tacit_client::participant::{JoinSecrets, Joined};
+use tacit_client::{Budget, BudgetError, Limits, Participant, ParticipantError, Participation};
 use tacit_coordinator::round::OpenError;
 use tacit_coordinator::{Driver, Event, Outgoing, Refusal, RoundSetup};
-use tacit_privacy::PipelineError;
+use tacit_privacy::{Adjacency, PipelineError};
 use tacit_proto::{ClientMessage, CoordinatorKey, PlanError, ServerMessage};
 
 fn refusal(outgoing: &[Outgoing]) -> &Refusal {
@@ -49,7 +49,7 @@ struct Attempt {
 }
 
 fn limits(epsilon: f64, floors: Floors) -> Limits {
-    Limits { epsilon, delta: terms::DELTA, floors }
+    Limits { epsilon, delta: terms::DELTA, floors, adjacency: Adjacency::ZeroOut }
 }
 
 #[test]
@@ -73,6 +73,13 @@ fn a_client_stays_out_of_what_its_limits_do_not_allow() {
         a.budget = Budget::new(ClientId(client.0 ^ 1), limits(9.0, Floors::default())).expect("limits");
     });
     assert!(matches!(error, ParticipantError::ForeignBudget { .. }), "{error}");
+
+    let error = join_with(&fleet, |a| {
+        let meant = Limits { adjacency: Adjacency::ReplaceOne, ..*a.budget.limits() };
+        a.budget = Budget::new(client, meant).expect("limits");
+    });
+    let (offered, floor) = (Adjacency::ZeroOut, Adjacency::ReplaceOne);
+    assert_eq!(error, ParticipantError::Budget(BudgetError::Adjacency { round: 1, offered, floor }));
 
     let error = join_with(&fleet, |a| a.delta[17] = f32::NAN);
     assert!(error.to_string().contains("coordinate 17"), "{error}");
@@ -113,11 +120,10 @@ fn a_client_leaves_a_round_that_asks_out_of_turn_or_costs_more_than_is_left() {
         None => panic!("the cohort is closed"),
     };
     let budget = &mut fleet.machines.get_mut(&poor).expect("a member").budget;
-    while budget.debit(7, &cost).is_ok() {}
+    let part = |round| Participation { task: fleet.settings.task.clone(), round, context: [0; 32] };
+    assert!((7..).any(|round| budget.debit(&part(round), &cost).is_err()));
     let participant = Participant::Joined(joined.remove(&poor).expect("it joined"));
-    let error = participant
-        .answer(&messages[&poor], budget, 1_000_000_002, &mut rng(0, poor, 1, 2))
-        .expect_err("nothing is left");
+    let error = participant.answer(&messages[&poor], budget, 1_000_000_002).expect_err("nothing is left");
     assert!(matches!(error, ParticipantError::Budget(BudgetError::Exceeded { round: 1, .. })), "{error}");
 
     // Maps before any vector was masked.
@@ -128,9 +134,8 @@ fn a_client_leaves_a_round_that_asks_out_of_turn_or_costs_more_than_is_left() {
         shared: tacit_aggregation::bitmap::Bitmap::new(8),
         survived: tacit_aggregation::bitmap::Bitmap::new(8),
     };
-    let error = participant
-        .answer(&ServerMessage::Maps(maps), budget, 1_000_000_002, &mut rng(0, hasty, 1, 2))
-        .expect_err("out of turn");
+    let error =
+        participant.answer(&ServerMessage::Maps(maps), budget, 1_000_000_002).expect_err("out of turn");
     assert_eq!(error, ParticipantError::OutOfTurn { round: 1, asked: "confirm", state: "joined" });
 
     // A repeated cohort gets the recorded answer; nothing of all this was debited.
@@ -139,9 +144,8 @@ fn a_client_leaves_a_round_that_asks_out_of_turn_or_costs_more_than_is_left() {
     let mut answers = Vec::new();
     for _ in 0..3 {
         let budget = &mut fleet.machines.get_mut(&calm).expect("a member").budget;
-        let (next, answer) = participant
-            .answer(&messages[&calm], budget, 1_000_000_002, &mut rng(0, calm, 1, 2))
-            .expect("an honest coordinator");
+        let (next, answer) =
+            participant.answer(&messages[&calm], budget, 1_000_000_002).expect("an honest coordinator");
         participant = next;
         answers.push(answer);
     }
@@ -224,31 +228,175 @@ fn a_round_is_opened_only_where_the_task_stands() {
     assert_eq!(refused, Err(OpenError::LedgerHead { round: 1 }));
 }
 
-/// `contribution.rs` is the only place outside the privacy crate where a noised update is taken out.
+/// The messages for a client that go out while everybody else takes part.
+struct Replayed {
+    cohort: ServerMessage,
+    shares: ServerMessage,
+    maps: ServerMessage,
+}
+
+/// Runs a round as far as the maps, with every client's answers.
+fn hear(
+    fleet: &mut Fleet,
+    plan: &tacit_proto::SignedPlan,
+    listener: ClientId,
+) -> (Replayed, Vec<ClientMessage>) {
+    let (mut cohort, mut shares, mut maps) = (None, None, None);
+    let mut uploaded = Vec::new();
+    let mut driver = fleet.open(1).1;
+    let mut participants: BTreeMap<ClientId, Participant> = fleet
+        .clients()
+        .into_iter()
+        .map(|client| (client, Participant::Joined(fleet.join(plan, 1, client))))
+        .collect();
+    let mut inbox: Vec<(ClientId, ClientMessage)> = participants
+        .iter()
+        .map(|(&client, participant)| match participant {
+            Participant::Joined(joined) => (client, joined.advert()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    while maps.is_none() {
+        assert!(!inbox.is_empty(), "nobody says anything any more");
+        for (from, message) in std::mem::take(&mut inbox) {
+            for out in driver.handle(Event::Message { from, message }, START + 1) {
+                let Outgoing::Send { to, message } = out else { continue };
+                let budget = &mut fleet.machines.get_mut(&to).expect("a member").budget;
+                let participant = participants.remove(&to).expect("a member");
+                let (next, answers) = participant.answer(&message, budget, START + 1).expect("honest");
+                participants.insert(to, next);
+                if to == listener {
+                    match &message {
+                        ServerMessage::Cohort { .. } => cohort = Some(message),
+                        ServerMessage::Shares(_) => (shares, uploaded) = (Some(message), answers.clone()),
+                        _ => maps = Some(message),
+                    }
+                }
+                inbox.extend(answers.into_iter().map(|answer| (to, answer)));
+            }
+        }
+    }
+    let heard =
+        cohort.zip(shares).zip(maps).map(|((cohort, shares), maps)| Replayed { cohort, shares, maps });
+    (heard.expect("all three"), uploaded)
+}
+
+#[test]
+fn a_client_that_crashed_after_its_upload_sends_the_same_bytes_and_pays_once() {
+    let mut fleet = Fleet::new(8, 15);
+    let (client, plan) = (fleet.clients()[3], fleet.plan(1));
+    // What the client stores before its advert is sent.
+    let stored = fleet.join(&plan, 1, client).secrets();
+    let (parent, delta) = (*fleet.state.adapter.digest(), fleet.delta(1, client));
+    let (heard, uploaded) = hear(&mut fleet, &plan, client);
+    assert!(matches!(uploaded[..], [ClientMessage::MaskedHeader(_), ClientMessage::MaskedChunk(_)]));
+    let machine = &fleet.machines[&client];
+    let paid = machine.budget.clone();
+    assert_eq!(paid.book().rounds_of(client.0), 1);
+    let resume = |plan: &_, parent, delta, budget: &Budget| {
+        let secrets = JoinSecrets::from_bytes(&stored).expect("its own form");
+        Joined::resume(plan, &machine.member, parent, delta, budget, START + 2, secrets)
+    };
+    let replay = |joined: Joined, shares: &ServerMessage, budget: &mut Budget| {
+        let state = Participant::Joined(joined);
+        let (state, _) = state.answer(&heard.cohort, budget, START + 2).expect("the same list");
+        state.answer(shares, budget, START + 2)
+    };
+
+    // With nothing left in the budget but this round's debit, the replay is still the same, and free.
+    let spent = paid.spent().expect("stated");
+    let limits = Limits { epsilon: spent, ..*paid.limits() };
+    let mut form: serde_json::Value = serde_json::to_value(&paid).expect("plain data");
+    form["limits"] = serde_json::to_value(limits).expect("plain data");
+    let mut budget: Budget = serde_json::from_value(form).expect("its own form");
+    let joined = resume(&plan, parent, delta.clone(), &budget).expect("the stored round");
+    let before = budget.clone();
+    let (state, again) = replay(joined, &heard.shares, &mut budget).expect("the stored messages");
+    assert_eq!(again, uploaded);
+    assert_eq!(budget, before);
+    assert_eq!((budget.spent(), budget.book().rounds_of(client.0)), (Ok(spent), 1));
+    let (state, _) = state.answer(&heard.maps, &mut budget, START + 2).expect("the round goes on");
+    assert_eq!(state.state(), "confirmed");
+
+    // A crash before the budget was stored: the same bytes, and the debit that was lost.
+    let mut unpaid = Budget::new(client, *paid.limits()).expect("limits");
+    let joined = resume(&plan, parent, delta.clone(), &unpaid).expect("the stored round");
+    let (_, again) = replay(joined, &heard.shares, &mut unpaid).expect("the stored messages");
+    assert_eq!((again, &unpaid), (uploaded, &paid));
+
+    // Another update, however close, another parent and another plan have no masks here.
+    let mut other = delta.clone();
+    other[299] = -other[299];
+    let refused = resume(&plan, parent, other, &paid).expect_err("another update");
+    assert_eq!(refused, ParticipantError::AnotherUpdate { round: 1 });
+    let refused = resume(&plan, [1; 32], delta.clone(), &paid).expect_err("trained from something else");
+    assert_eq!(refused, ParticipantError::AnotherUpdate { round: 1 });
+    let refused = resume(&fleet.plan(2), parent, delta.clone(), &paid).expect_err("another plan");
+    assert_eq!(refused, ParticipantError::AnotherPlan { round: 2 });
+
+    // Fewer shares would give other masks, and so a second vector in this context.
+    let mut fewer = heard.shares.clone();
+    if let ServerMessage::Shares(deliveries) = &mut fewer {
+        deliveries.pop();
+    }
+    let mut budget = paid.clone();
+    let joined = resume(&plan, parent, delta, &budget).expect("the stored round");
+    let refused = replay(joined, &fewer, &mut budget).expect_err("another vector");
+    assert_eq!(refused, ParticipantError::Budget(BudgetError::AnotherUpload { round: 1, client }));
+    assert_eq!(budget, paid);
+}
+
+/// Names that make a ring vector, or take a noised update out; without their brackets, for they can be passed on as functions.
+/// Spelt in two parts so that this file is not a place of its own.
+const MAKERS: [&str; 4] = [
+    concat!("into_", "ring"),
+    concat!("RingVector", "::new"),
+    concat!("RingVector", " as "),
+    concat!("from_", "packed"),
+];
+
+/// What makes a ring vector in a file's code, up to its tests.
+fn makers_in(text: &str) -> Vec<&'static str> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = || code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    MAKERS
+        .into_iter()
+        .flat_map(|maker| lines().flat_map(move |line| line.matches(maker).map(move |_| maker)))
+        .collect()
+}
+
+/// `contribution.rs` is the only place where a noised update is taken out and made a vector to be masked. The privacy crate,
+/// which offers the first, and the aggregation crate, which offers the second and knows no updates, are not judged.
 #[test]
 fn one_place_makes_ring_vectors_of_updates() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    // Spelt in two parts so that this file is not a place of its own.
-    let needle = concat!("into_", "ring(");
     let mut places = Vec::new();
-    let mut folders = vec![root.to_path_buf()];
+    let mut folders = ["client", "coordinator", "simulations", "proto"].map(|name| root.join(name)).to_vec();
     let mut files = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the workspace") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if path.is_dir() {
-                if !(name.starts_with('.') || name == "target" || path == root.join("privacy")) {
+                if !(name.starts_with('.') || ["target", "tests"].contains(&name.as_str())) {
                     folders.push(path);
                 }
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(".rs") && name != "tests.rs" {
                 files += 1;
                 let text = std::fs::read_to_string(&path).expect("a source file");
                 let relative = path.strip_prefix(root).expect("inside").display().to_string();
-                places.extend(text.matches(needle).map(|_| relative.clone()));
+                places.extend(makers_in(&text).into_iter().map(|maker| (relative.clone(), maker)));
             }
         }
     }
-    assert!(files > 100, "only {files} source files were found");
-    assert_eq!(places, ["client/src/contribution.rs"]);
+    assert!(files > 80, "only {files} source files were found");
+    let only = "client/src/contribution.rs".to_owned();
+    assert_eq!(places, [(only.clone(), MAKERS[0]), (only, MAKERS[1])]);
+
+    // The search finds what it should, and stops where tests begin.
+    let planted = format!(
+        "fn f() {{ {}(1) }}\n// {}\n#[cfg(test)]\nmod tests {{ {} }}",
+        MAKERS[3], MAKERS[0], MAKERS[1]
+    );
+    assert_eq!(makers_in(&planted), [MAKERS[3]]);
 }
