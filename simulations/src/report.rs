@@ -490,24 +490,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn figures_come_back_bit_for_bit() {
-        // Without exact parsing about one value in ten comes back as its neighbour.
-        let mut report = sample();
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            1.0 + (state >> 12) as f64 / (1_u64 << 51) as f64
-        };
-        report.comparison.as_mut().expect("set").federated_plain = (0..2_000).map(|_| next()).collect();
-        let back: Report = serde_json::from_str(&report.to_json().expect("JSON")).expect("the same");
-        let bits = |report: &Report| -> Vec<u64> {
-            let curve = &report.comparison.as_ref().expect("set").federated_plain;
-            curve.iter().map(|value| value.to_bits()).collect()
-        };
-        assert_eq!(bits(&back), bits(&report));
-    }
-
-    #[test]
     fn a_figure_that_json_cannot_hold_is_refused() {
         type Spoil = fn(&mut Report, f64);
         let places: [(Spoil, &str); 11] = [
