@@ -278,7 +278,9 @@ mod tests {
                         "a plain sum over {left} clients is refused: it needs at least 9 distinct members of the cohort"
                     )
                 } else {
-                    format!("{left} clients survived where n_min is 9")
+                    format!(
+                        "the round is aborted in Collect, releasing nothing: {left} clients survived where n_min is 9"
+                    )
                 };
                 assert_eq!(round.failure.as_ref(), Some(&reason));
                 assert_eq!(
