@@ -214,7 +214,7 @@ fn comparison(report: &Report) -> String {
     let Some(comparison) = &report.comparison else { return String::new() };
     let mut html = format!(
         "<h2>Beside training without privacy</h2>\n<p>Central training pools the training developers' code and trains the same \
-         adapter with Adam at a constant learning rate on {} tokens, as many as the fleet. The best of the rates counts.</p>\n\
+         adapter with Adam, its rate falling linearly to zero, on {} tokens, as many as the fleet. The best of the rates counts.</p>\n\
          <table class=\"facts\">\n",
         comparison.tokens
     );
