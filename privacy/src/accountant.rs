@@ -3,6 +3,7 @@
 
 mod curve;
 mod distributed;
+mod skellam;
 mod spent;
 
 pub use curve::RdpCurve;

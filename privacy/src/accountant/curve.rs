@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::skellam::SkellamNoise;
 use super::{AccountantError, DistributedGaussian, tau};
 use crate::mechanism::Mechanism;
 use crate::sampler;
@@ -89,6 +90,16 @@ impl RdpCurve {
         let mut curve = Self::at_orders(|order| bound.divergence(tau, order));
         curve.sampling_distance = sampler::DISTANCE * bound.dimension as f64 * f64::from(bound.honest);
         Ok(curve)
+    }
+
+    /// The curve of Skellam noise of total variance `variance` in every coordinate of an integer vector, for adjacent sums
+    /// that differ by at most `l2` in Euclidean and `l1` in l1 norm; all in integer units.
+    ///
+    /// The bound is for integer orders; in between it is the next integer's, for the divergence grows with the order.
+    #[must_use]
+    pub fn skellam(variance: f64, l2: f64, l1: f64) -> Self {
+        let noise = SkellamNoise { variance, l2, l1 };
+        Self::at_orders(|order| noise.divergence(order.ceil()))
     }
 
     /// Adds the cost of another release to this one: adaptive composition (Mironov 2017, proposition 1).
