@@ -11,6 +11,7 @@ mod fixed;
 mod table;
 
 use pulp::{Arch, Simd, WithSimd};
+use rand_core::CryptoRng;
 
 use crate::keystream::KeyStream;
 use chain::Chain;
@@ -72,6 +73,12 @@ impl DiscreteGaussian {
     }
 
     /// Adds a fresh sample to each of `values`, modulo 2^32.
+    ///
+    /// Draws exactly 32 bytes from `rng`, from which all samples follow.
+    pub fn add_noise<R: CryptoRng + ?Sized>(&self, values: &mut [i32], rng: &mut R) {
+        self.add_to(values, &mut KeyStream::new(rng));
+    }
+
     pub(crate) fn add_to(&self, values: &mut [i32], stream: &mut KeyStream) {
         self.add_from(values, &mut |words| stream.fill_u64(words));
     }
