@@ -75,7 +75,8 @@ pub use mechanism::{
 pub use noise::Noised;
 pub use rotate::Rotated;
 pub use sampler::{
-    DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_VARIANCE, MIN_VARIANCE, VarianceOutOfRange,
+    DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_SKELLAM_VARIANCE, MAX_VARIANCE, MIN_VARIANCE,
+    Skellam, SkellamError, VarianceOutOfRange,
 };
 pub use seed::RotationSeed;
 pub use units::{BasisPoints, UnitError};

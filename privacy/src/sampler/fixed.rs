@@ -1,15 +1,50 @@
 //! Fractions of 2^128 in integers, with an error bound on every operation.
 //! Must never use floating point: the tables built from these must be the same on every machine.
 
-/// `floor(a * b / 2^128)`: the product of two fractions, at most one unit of 2^-128 too small.
-pub(super) fn multiply(a: u128, b: u128) -> u128 {
+/// The upper and lower half of `a * b`.
+fn wide_product(a: u128, b: u128) -> (u128, u128) {
     const LOW: u128 = u64::MAX as u128;
     let (a_high, a_low) = (a >> 64, a & LOW);
     let (b_high, b_low) = (b >> 64, b & LOW);
     let low = a_low * b_low;
     let middle = a_high * b_low + (low >> 64);
     let other = a_low * b_high + (middle & LOW);
-    a_high * b_high + (middle >> 64) + (other >> 64)
+    (a_high * b_high + (middle >> 64) + (other >> 64), (other << 64) | (low & LOW))
+}
+
+/// `floor(a * b / 2^128)`: the product of two fractions, at most one unit of 2^-128 too small.
+pub(super) fn multiply(a: u128, b: u128) -> u128 {
+    wide_product(a, b).0
+}
+
+/// `floor(a * b / 2^shift)` for `shift < 256`, which must be below 2^128.
+pub(super) fn product(a: u128, b: u128, shift: u32) -> u128 {
+    let (high, low) = wide_product(a, b);
+    match shift {
+        0 => low,
+        1..128 => {
+            debug_assert!(high >> shift == 0);
+            (high << (128 - shift)) | (low >> shift)
+        }
+        _ => high >> (shift - 128),
+    }
+}
+
+/// `x - x y / (n (n+1)) + x y^2 / (n (n+1) (n+2) (n+3)) - ...` where `square` is `y / 16` in fractions of 2^128, and
+/// `3 y <= n (n+1)`.
+///
+/// Each term is off by at most 4 units of `x`: a third of its predecessor's error, at most `16/12` for the product's floor
+/// and 1 for the quotient's. Every term is at most a third of the one before.
+pub(super) fn alternating(x: u128, square: u128, n: u128) -> u128 {
+    let (mut term, mut sum, mut n, mut subtract) = (x, x, n, true);
+    while term > 0 {
+        let sixteenth = multiply(term, square);
+        let divisor = n * (n + 1);
+        term = sixteenth / divisor * 16 + sixteenth % divisor * 16 / divisor;
+        sum = if subtract { sum - term } else { sum + term };
+        (n, subtract) = (n + 2, !subtract);
+    }
+    sum
 }
 
 /// `floor(2^bits * numerator / denominator)` for `numerator < denominator < 2^127` and `bits <= 128`.
