@@ -54,8 +54,8 @@ pub struct Noised {
 }
 
 impl Rotated {
-    /// Scales, rounds at random until the integer norm is within bounds, adds this client's discrete Gaussian
-    /// noise share and reduces modulo 2^bits.
+    /// Scales, rounds at random until the integer norm is within bounds, adds this client's noise share of
+    /// the mechanism's law and reduces modulo 2^bits.
     ///
     /// Draws exactly 32 bytes from `rng`; rounding and noise follow from these and the vector. They must be
     /// fresh operating-system randomness in every round, kept secret, and stored only so that the same
@@ -63,7 +63,8 @@ impl Rotated {
     ///
     /// # Errors
     /// [`PipelineError::DimensionMismatch`] and [`PipelineError::ClipMismatch`] when the update was not made
-    /// for this mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken.
+    /// for this mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken;
+    /// [`PipelineError::NoiseSampler`] if the law's table does not pass its own check.
     pub fn noise<R: CryptoRng + ?Sized>(
         self,
         mechanism: &Mechanism,
@@ -81,7 +82,7 @@ impl Rotated {
         let bits = mechanism.bits();
         let mut stream = KeyStream::new(rng);
         let mut integers = encode::round(self, mechanism, &mut stream)?;
-        mechanism.sampler().add_to(&mut integers, &mut stream);
+        mechanism.sampler().add_to(&mut integers, &mut stream)?;
         let mask = u32::MAX >> (32 - bits);
         // Two's complement: the lowest bits of a negative integer are its residue. Reuses the allocation.
         let ring = integers.into_iter().map(|integer| integer as u32 & mask).collect();
@@ -135,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::clip::Clipped;
-    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
     use crate::seed::RotationSeed;
     use crate::units::BasisPoints;
 
@@ -149,6 +150,7 @@ mod tests {
             clip: 2.0,
             noise_multiplier: 1.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         })
         .unwrap()
     }

@@ -7,8 +7,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use tacit_privacy::{
-    Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, ParticipationBook, PipelineError, RdpCurve,
-    RotationSeed, decode_sum, epsilon_spent,
+    Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, NoiseLaw, ParticipationBook, PipelineError,
+    RdpCurve, RotationSeed, decode_sum, epsilon_spent,
 };
 
 const SEED: RotationSeed = RotationSeed([42; 32]);
@@ -24,6 +24,7 @@ fn mechanism(clients: u32, dimension: usize, noise_multiplier: f64) -> Mechanism
         clip: 0.5,
         noise_multiplier,
         adjacency: Adjacency::ZeroOut,
+        noise_law: NoiseLaw::DiscreteGaussian,
     })
     .unwrap()
 }
@@ -153,7 +154,7 @@ fn the_same_seeds_give_the_same_bits_on_every_machine() {
 fn ten_rounds_cost_what_ten_gaussian_rounds_cost() {
     let mechanism = mechanism(128, 6144, 2.0);
     let mut book = ParticipationBook::new();
-    let cost = RdpCurve::distributed_discrete_gaussian(&mechanism, mechanism.n_min()).unwrap();
+    let cost = RdpCurve::distributed(&mechanism, mechanism.n_min()).unwrap();
     for _ in 0..10 {
         book.debit(1, &cost);
     }
@@ -185,6 +186,7 @@ proptest! {
             clip: 0.5,
             noise_multiplier,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         }) else {
             return Err(TestCaseError::reject("no such mechanism"));
         };
