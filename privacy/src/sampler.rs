@@ -116,7 +116,7 @@ fn add_levels(levels: &[(&Table, i64)], values: &mut [i32], source: &mut impl Fn
 }
 
 /// The same for one batch and table where the upper 63 bits of a word equal a table entry: this happens to one sample in
-/// about 2^52, and the 64 bits that then decide are drawn only for these.
+/// 2^50 at most, and the 64 bits that then decide are drawn only for these.
 #[cold]
 fn add_level_with_ties(
     table: &Table,

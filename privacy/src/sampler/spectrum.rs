@@ -14,8 +14,8 @@ const TWO_PI_SQUARED: u128 = 209_903_271_635_999_890_023_130_392_299_402_173_127
 const QUARTIC: u128 = 172_638_521_128_476_637_587_503_137_656_704_668_316;
 /// Frequencies are left out beyond the first at which the exponent is this.
 const CUT: u128 = 84;
-/// Most negative mass that is cut away, in units of 2^-127: 2^-109, twice what the arithmetic may be off by.
-const MOST_NEGATIVE: u128 = 1 << 18;
+/// Most negative mass that is cut away, in units of 2^-127: 2^-107, what the arithmetic may be off by at worst.
+const MOST_NEGATIVE: u128 = 1 << 20;
 /// Fraction bits of exponents, which are below 2^8.
 const EXPONENT_BITS: u32 = 120;
 /// Fraction bits of sums over frequencies, which are below 2^7.
