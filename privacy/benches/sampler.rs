@@ -26,14 +26,14 @@ fn seconds(work: impl FnOnce()) -> f64 {
 }
 
 /// One of our samplers, with the rate that it reached.
-struct Ours<'a> {
-    add: Box<dyn FnMut(&mut [i32]) + 'a>,
+struct Ours<F> {
+    add: F,
     least_seconds: f64,
 }
 
-impl<'a> Ours<'a> {
-    fn new(add: impl FnMut(&mut [i32]) + 'a) -> Self {
-        Self { add: Box::new(add), least_seconds: f64::INFINITY }
+impl<F: FnMut(&mut [i32])> Ours<F> {
+    fn new(add: F) -> Self {
+        Self { add, least_seconds: f64::INFINITY }
     }
 
     fn run(&mut self, values: &mut [i32]) {

@@ -35,8 +35,9 @@ pub(super) struct Spectrum {
 }
 
 impl Spectrum {
-    /// The table, from a sum over `2^log_length` frequencies, 8 <= `log_length` <= 16, for magnitudes below half as many; `None` where that is too
-    /// few to come to [`TAIL`], or where this is no law: negative in places by more than [`MOST_NEGATIVE`] altogether.
+    /// The table, from a sum over `2^log_length` frequencies, 8 <= `log_length` <= 16, for magnitudes below half as
+    /// many. `None` where these are too few to come to [`TAIL`], or where this is no law: negative in places, by
+    /// more than [`MOST_NEGATIVE`] altogether.
     pub(super) fn table(&self, log_length: u32) -> Option<Table> {
         let length = 1_usize << log_length;
         let amplitudes = self.amplitudes(log_length)?;
