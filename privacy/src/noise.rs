@@ -187,6 +187,34 @@ mod tests {
     }
 
     #[test]
+    fn the_noise_is_of_the_law_that_the_plan_names() {
+        let dimension = 50_000;
+        for noise_law in NoiseLaw::ALL {
+            // Narrow noise, in which the two laws differ most.
+            let request = MechanismRequest {
+                noise_multiplier: 0.012,
+                noise_law,
+                ..mechanism(dimension).request().clone()
+            };
+            let mechanism = Mechanism::with_encoding(&request, 16, 100.0).unwrap();
+            let variance = mechanism.local_variance();
+            let zeros = noised(vec![0.0; dimension], &mechanism, 7).iter().filter(|x| **x == 0).count();
+            let found = zeros as f64 / dimension as f64;
+            let gaussian =
+                1.0 / (-30..=30).map(|x| (-f64::from(x).powi(2) / (2.0 * variance)).exp()).sum::<f64>();
+            // e^-mu I_0(mu), I_0 as the sum of (mu/2)^2j / j!^2.
+            let terms = (1..30).scan(1.0, |term, j| {
+                *term *= (variance / 2.0 / f64::from(j)).powi(2);
+                Some(*term)
+            });
+            let skellam = (-variance).exp() * (1.0 + terms.sum::<f64>());
+            assert!((skellam - gaussian).abs() > 0.02, "{skellam} and {gaussian} are too close to tell");
+            let expected = if noise_law == NoiseLaw::Skellam { skellam } else { gaussian };
+            assert!((found - expected).abs() < 0.01, "{noise_law:?}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
     fn an_update_made_for_another_mechanism_is_refused() {
         let mechanism = mechanism(10);
         let mut rng = ChaCha20Rng::seed_from_u64(1);
