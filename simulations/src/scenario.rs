@@ -252,6 +252,9 @@ pub(crate) mod tests {
         assert_eq!(scenario.n_min(), 9);
         assert_eq!(scenario.corpus.held_out.to_string(), "0.1");
         assert_eq!(scenario.cohort.separation, 0);
+        assert_eq!(scenario.privacy.noise_law, NoiseLaw::DiscreteGaussian);
+        let skellam = SMALL.replace("clip = 0.5", "clip = 0.5\n noise_law = \"skellam\"");
+        assert_eq!(Scenario::parse(&skellam).expect("valid").privacy.noise_law, NoiseLaw::Skellam);
         let json = serde_json::to_string(&scenario).expect("JSON");
         assert_eq!(serde_json::from_str::<Scenario>(&json).expect("the same"), scenario);
     }
