@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn shifted_products() {
+        let (a, b) = (u128::MAX - 5, u128::MAX >> 7);
+        assert_eq!(product(a, b, 128), multiply(a, b));
+        assert_eq!(product(a, b, 200), multiply(a, b) >> 72);
+        assert_eq!(product(1 << 100, 3 << 60, 40), 3 << 120);
+        assert_eq!(product(1 << 64, 1 << 63, 0), 1 << 127);
+        // 7 * (2^120 + 9) = 7 * 2^120 + 63, and 63 / 4 = 15.75.
+        assert_eq!(product(7, (1 << 120) + 9, 2), (7 << 118) + 15);
+    }
+
+    #[test]
+    fn alternating_series_match_digits_from_arbitrary_precision() {
+        // floor(2^126 (1 - cos 1)), from Python's mpmath at 400 bits.
+        let one_minus_cosine = 39_106_754_856_821_755_258_922_421_786_614_403_253_u128;
+        let found = alternating(1 << 125, 1 << 124, 3);
+        assert!(found.abs_diff(one_minus_cosine) < 1 << 7, "{found}");
+    }
+
+    #[test]
     fn quotients() {
         assert_eq!(divide(1, 2, 128), 1 << 127);
         assert_eq!(divide(1, 3, 128), u128::MAX / 3);
