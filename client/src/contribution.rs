@@ -39,7 +39,8 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng as _;
     use tacit_privacy::{
-        Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, PipelineError, RotationSeed, decode_sum,
+        Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, NoiseLaw, PipelineError, RotationSeed,
+        decode_sum,
     };
 
     fn mechanism() -> Mechanism {
@@ -52,6 +53,7 @@ mod tests {
             clip: 1.0,
             noise_multiplier: 0.5,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         })
         .expect("feasible")
     }

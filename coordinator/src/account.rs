@@ -182,7 +182,7 @@ mod tests {
     use std::collections::BTreeSet;
     use tacit_aggregation::identity::ClientId;
     use tacit_privacy::ledger::Record;
-    use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest, RdpCurve};
+    use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw, RdpCurve};
 
     const DELTA: f64 = 1e-5;
 
@@ -196,12 +196,13 @@ mod tests {
             clip: 1.0,
             noise_multiplier: 3.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         })
         .expect("feasible")
     }
 
     fn cost(survivors: u32) -> RdpCurve {
-        RdpCurve::distributed_discrete_gaussian(&mechanism(), survivors).expect("released")
+        RdpCurve::distributed(&mechanism(), survivors).expect("released")
     }
 
     fn members() -> Vec<ClientId> {

@@ -7,7 +7,7 @@ use crate::adapter::AdapterVersion;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::{RoundParams, TaskName};
-use tacit_privacy::{Adjacency, Infeasible, Mechanism};
+use tacit_privacy::{Adjacency, Infeasible, Mechanism, NoiseLaw};
 use tacit_proto::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalTraining, PlanError, PrivacyTerms, RoundPlan,
     SignedPlan,
@@ -40,6 +40,9 @@ pub struct PlanSettings {
     pub noise_multiplier: f64,
     /// Which cohorts count as neighbours.
     pub adjacency: Adjacency,
+    /// The law of each client's noise share; the discrete Gaussian when left out.
+    #[serde(default)]
+    pub noise_law: NoiseLaw,
     /// The delta at which epsilon is stated.
     pub delta: f64,
     /// How long each phase stays open.
@@ -77,6 +80,7 @@ impl PlanSettings {
                 bits: 16,
                 delta: self.delta,
                 epsilon: 1.0,
+                noise_law: self.noise_law,
             },
             deadlines: self.deadlines,
             coordinator: key.public_key(),
@@ -128,7 +132,7 @@ fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
 mod tests {
     use super::{Account, AdapterVersion, CoordinatorKey, PlanSettings};
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::{AccountantError, Adjacency, Infeasible};
+    use tacit_privacy::{AccountantError, Adjacency, Infeasible, NoiseLaw};
     use tacit_proto::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PlanError};
 
     fn settings() -> PlanSettings {
@@ -155,6 +159,7 @@ mod tests {
             clip: 0.5,
             noise_multiplier: 2.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
             delta: 1e-5,
             deadlines: Deadlines { advertise: 5, share: 4, collect: 3, confirm: 2, unmask: 1 },
         }

@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tacit_privacy::{
-    Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, Rotated, RotationSeed, decode_sum,
+    Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, NoiseLaw, Rotated, RotationSeed, decode_sum,
 };
 
 const SEED: RotationSeed = RotationSeed([9; 32]);
@@ -25,6 +25,7 @@ fn mechanism(dimension: usize) -> Mechanism {
         clip: CLIP,
         noise_multiplier: 1.0,
         adjacency: Adjacency::ZeroOut,
+        noise_law: NoiseLaw::DiscreteGaussian,
     })
     .unwrap()
 }

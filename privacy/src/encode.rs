@@ -22,8 +22,10 @@ const BATCH: usize = 1024;
 ///
 /// The uniforms have 32 bits, so that a single try is unbiased up to 2^-32 of an integer unit in each
 /// coordinate. Retrying biases the whole vector by less than one integer unit in Euclidean norm
-/// (`docs/privacy/mechanism.md`). Privacy rests on neither: it holds for every outcome. The number of tries
-/// depends on the update, and so does the running time.
+/// (`docs/privacy/mechanism.md`). Privacy rests on neither: it holds for every outcome.
+///
+/// A try neither branches on nor indexes by a coordinate, and always goes through all of them. The number of tries depends
+/// on the update: it is geometric, with the probability that a try fits.
 pub(crate) fn round(
     mut rotated: Rotated,
     mechanism: &Mechanism,
@@ -33,9 +35,7 @@ pub(crate) fn round(
     let values = zeroize::Zeroizing::new(values);
     // Rotation in f32 may have lengthened the vector by a hair; shrink it back, so that a try fits as often
     // as promised.
-    let length = norm(&values);
-    let factor =
-        if length > rotated.clip { mechanism.scale() * (rotated.clip / length) } else { mechanism.scale() };
+    let factor = mechanism.scale() * (rotated.clip / norm(&values)).min(1.0);
     let mut rounded = vec![0_i32; values.len()];
     let mut uniforms = [0_u32; BATCH];
     let arch = Arch::new();
@@ -76,9 +76,11 @@ impl WithSimd for RoundPart<'_> {
             let floor = scaled.floor();
             // Exact: the fractional part of a double times 2^32 is a double, and below 2^32.
             let threshold = ((scaled - floor) * 4_294_967_296.0) as u32;
-            let integer = floor as i32 + i32::from(*uniform < threshold);
+            // Nothing overflows here; unchecked, so that no jump could depend on a coordinate.
+            let integer = (floor as i32).wrapping_add(i32::from(*uniform < threshold));
             *slot = integer;
-            squares += u64::from(integer.unsigned_abs()) * u64::from(integer.unsigned_abs());
+            let size = u64::from(integer.unsigned_abs());
+            squares = squares.wrapping_add(size.wrapping_mul(size));
         }
         squares
     }
@@ -92,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::clip::Clipped;
-    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
     use crate::seed::RotationSeed;
     use crate::units::BasisPoints;
 
@@ -106,6 +108,7 @@ mod tests {
             clip: 1.0,
             noise_multiplier: 1.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         };
         Mechanism::with_encoding(&request, 16, scale).unwrap()
     }

@@ -1,6 +1,8 @@
 //! What can go wrong between a raw update and its noised form, or between a sum and its decoded form.
 //! Must never carry a coordinate's value of a client's update: messages end up in logs.
 
+use crate::sampler::SkellamError;
+
 /// Why the pipeline from update to noised vector, or from sum to estimate, stopped.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PipelineError {
@@ -58,6 +60,9 @@ pub enum PipelineError {
         /// Attempts made.
         attempts: u32,
     },
+    /// There is no noise of the mechanism's law.
+    #[error("no noise can be drawn: {0}")]
+    NoiseSampler(#[from] SkellamError),
     /// A coordinate of a sum does not fit into the plan's bits.
     #[error(
         "coordinate {coordinate} of the sum is {value}, not below 2^{bits}; the sum was not reduced modulo \

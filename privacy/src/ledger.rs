@@ -40,9 +40,9 @@ impl Record {
     /// The privacy cost of this round alone, recomputed from the mechanism.
     ///
     /// # Errors
-    /// As [`RdpCurve::distributed_discrete_gaussian`].
+    /// As [`RdpCurve::distributed`].
     pub fn cost(&self) -> Result<RdpCurve, AccountantError> {
-        RdpCurve::distributed_discrete_gaussian(&self.mechanism, self.survivors)
+        RdpCurve::distributed(&self.mechanism, self.survivors)
     }
 }
 
@@ -249,7 +249,7 @@ fn check(position: usize, before: Option<&Entry>, head: Hash, entry: &Entry) -> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
     use crate::units::BasisPoints;
 
     const DELTA: f64 = 1e-5;
@@ -264,9 +264,10 @@ mod tests {
             clip: 0.5,
             noise_multiplier: 2.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         };
         let mechanism = Mechanism::build(&request).unwrap();
-        let epsilon = RdpCurve::distributed_discrete_gaussian(&mechanism, 110).unwrap();
+        let epsilon = RdpCurve::distributed(&mechanism, 110).unwrap();
         Record {
             round,
             plan_digest: [1; 32],
@@ -375,6 +376,28 @@ mod tests {
             }
         }
         assert!(differing > 32 * 4, "digests may hold any bytes: {differing}");
+    }
+
+    #[test]
+    fn the_noise_law_is_bound_by_the_entry() {
+        let mut ledger = chain(1);
+        let mut skellam = record(2);
+        let request =
+            MechanismRequest { noise_law: NoiseLaw::Skellam, ..skellam.mechanism.request().clone() };
+        skellam.mechanism = Mechanism::build(&request).unwrap();
+        skellam.epsilon = epsilon_spent(&skellam.cost().unwrap(), DELTA, 1).unwrap();
+        let entry = ledger.append(skellam.clone()).unwrap().clone();
+        assert_eq!(verify(ledger.entries()), Ok(ledger.head()));
+        let bytes = entry.encode();
+        assert!(bytes.starts_with(b"\0\0\0\x17tacit/ledger/skellam/v1"));
+        assert_eq!(Entry::decode(&bytes), Ok(entry));
+        // The same numbers under the other law are another entry.
+        let mut gaussian = skellam.clone();
+        let request = MechanismRequest { noise_law: NoiseLaw::DiscreteGaussian, ..request };
+        let (bits, scale) = (skellam.mechanism.bits(), skellam.mechanism.scale());
+        gaussian.mechanism = Mechanism::with_encoding(&request, bits, scale).unwrap();
+        let entries = [gaussian, skellam].map(|record| Entry { record, previous: EMPTY_HEAD });
+        assert_ne!(entries[0].hash(), entries[1].hash());
     }
 
     #[test]

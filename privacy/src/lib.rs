@@ -12,8 +12,8 @@
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_core::SeedableRng;
 //! use tacit_privacy::{
-//!     Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, RdpCurve, RotationSeed, decode_sum,
-//!     epsilon_spent,
+//!     Adjacency, BasisPoints, Clipped, Mechanism, MechanismRequest, NoiseLaw, RdpCurve, RotationSeed,
+//!     decode_sum, epsilon_spent,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,6 +26,7 @@
 //!     clip: 0.5,
 //!     noise_multiplier: 1.0,
 //!     adjacency: Adjacency::ZeroOut,
+//!     noise_law: NoiseLaw::DiscreteGaussian,
 //! })?;
 //! let seed = RotationSeed([7; 32]);
 //! let mask = (1_u32 << mechanism.bits()) - 1;
@@ -42,7 +43,7 @@
 //! let mean = estimate.iter().sum::<f32>() / 1000.0;
 //! assert!((mean - 1.0).abs() < 0.1);
 //!
-//! let cost = RdpCurve::distributed_discrete_gaussian(&mechanism, 100)?;
+//! let cost = RdpCurve::distributed(&mechanism, 100)?;
 //! assert!(epsilon_spent(&cost, 1e-5, 1)? < 4.5);
 //! # Ok(())
 //! # }
@@ -70,12 +71,13 @@ pub use decode::decode_sum;
 pub use error::PipelineError;
 pub use mechanism::{
     Adjacency, Infeasible, MAX_BITS, MAX_CLIENTS, MAX_DIMENSION, MAX_INFLATION, MIN_BITS, MIN_LOCAL_SIGMA,
-    Mechanism, MechanismRequest,
+    Mechanism, MechanismRequest, NoiseLaw,
 };
 pub use noise::Noised;
 pub use rotate::Rotated;
 pub use sampler::{
-    DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_VARIANCE, MIN_VARIANCE, VarianceOutOfRange,
+    DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_SKELLAM_VARIANCE, MAX_VARIANCE, MIN_VARIANCE,
+    Skellam, SkellamError, VarianceOutOfRange,
 };
 pub use seed::RotationSeed;
 pub use units::{BasisPoints, UnitError};

@@ -3,6 +3,7 @@
 //! [`Mechanism::with_encoding`].
 
 mod infeasible;
+mod law;
 mod search;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::accountant::tau;
 use crate::clip::{MAX_CLIP, MIN_CLIP};
 use crate::rotate::block_length;
-use crate::sampler::DiscreteGaussian;
 use crate::units::BasisPoints;
 
 pub use infeasible::Infeasible;
+pub use law::NoiseLaw;
+pub(crate) use law::NoiseSampler;
 
 /// Most clients in a cohort.
 pub const MAX_CLIENTS: u32 = 1 << 16;
@@ -71,6 +73,9 @@ pub struct MechanismRequest {
     pub noise_multiplier: f64,
     /// Which cohorts are neighbours.
     pub adjacency: Adjacency,
+    /// The law of each client's noise share; the discrete Gaussian when left out.
+    #[serde(default)]
+    pub noise_law: NoiseLaw,
 }
 
 /// A feasible mechanism: the request, the encoding chosen for it, and what follows from both.
@@ -86,7 +91,7 @@ pub struct Mechanism {
     norm_bound_squared: u64,
     sensitivity: f64,
     honest_minimum: u32,
-    sampler: DiscreteGaussian,
+    sampler: NoiseSampler,
 }
 
 /// The serial form of a [`Mechanism`].
@@ -101,6 +106,8 @@ struct MechanismForm {
     clip: f64,
     noise_multiplier: f64,
     adjacency: Adjacency,
+    #[serde(default)]
+    noise_law: NoiseLaw,
     scale: f64,
     bits: u32,
 }
@@ -117,6 +124,7 @@ impl From<Mechanism> for MechanismForm {
             clip: request.clip,
             noise_multiplier: request.noise_multiplier,
             adjacency: request.adjacency,
+            noise_law: request.noise_law,
             scale: mechanism.scale,
             bits: mechanism.bits,
         }
@@ -136,6 +144,7 @@ impl TryFrom<MechanismForm> for Mechanism {
             clip: form.clip,
             noise_multiplier: form.noise_multiplier,
             adjacency: form.adjacency,
+            noise_law: form.noise_law,
         };
         Self::with_encoding(&request, form.bits, form.scale)
     }
@@ -146,7 +155,7 @@ impl Mechanism {
     ///
     /// For given bits b the scale s is the largest (cut to six significant digits) with `2^b >= 2K sqrt(rho
     /// (n s c)^2 / d + n/4 + n sigma_l^2)`, K = 4, `rho = d/p`: everyone survives and every update points the
-    /// same way. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that
+    /// same way. Skellam's heavier tails need `K^2 / 3` more. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that
     /// 16, if feasible; failing that the fewest up to 24 that are.
     ///
     /// # Errors
@@ -189,8 +198,14 @@ impl Mechanism {
                 noise_multiplier: request.noise_multiplier,
             });
         }
-        let sampler = DiscreteGaussian::new(noise.local_variance)
-            .map_err(|_| Infeasible::NoiseTooLarge { bits, local_sigma })?;
+        let law = request.noise_law;
+        let largest = law.largest_deviation();
+        let sampler = NoiseSampler::new(law, noise.local_variance).ok_or(Infeasible::NoiseTooLarge {
+            bits,
+            law: law.name(),
+            local_sigma,
+            largest,
+        })?;
         Ok(Self {
             request: request.clone(),
             bits,
@@ -256,6 +271,12 @@ impl Mechanism {
         self.request.adjacency
     }
 
+    /// The law of each client's noise share.
+    #[must_use]
+    pub fn noise_law(&self) -> NoiseLaw {
+        self.request.noise_law
+    }
+
     /// Scale s: integer units per unit of the update.
     #[must_use]
     pub fn scale(&self) -> f64 {
@@ -287,12 +308,31 @@ impl Mechanism {
         (self.norm_bound_squared as f64).sqrt() / (self.scale * self.request.clip)
     }
 
-    /// What discreteness costs altogether, as a factor on the noise: [`Self::sensitivity_inflation`] times
-    /// `1 + z sqrt(d) tau`, the loss from summing discrete instead of continuous Gaussians.
+    /// Largest l1 distance between the integer sums of two neighbouring cohorts: for integer vectors at most
+    /// `Delta2 min(sqrt(d), Delta2)`.
+    #[must_use]
+    pub fn l1_sensitivity(&self) -> f64 {
+        self.sensitivity * (self.request.dimension as f64).sqrt().min(self.sensitivity)
+    }
+
+    /// What discreteness costs altogether, as a factor on the noise: [`Self::sensitivity_inflation`] times, for the discrete
+    /// Gaussian, `1 + z sqrt(d) tau`, the loss from summing discrete instead of continuous Gaussians; for Skellam the root
+    /// of what its divergence of order 2 is over a Gaussian's, which no higher order exceeds.
     #[must_use]
     pub fn overhead(&self) -> f64 {
-        let excess = tau(self.local_variance(), self.honest_minimum) * (self.request.dimension as f64).sqrt();
-        self.sensitivity_inflation() * (1.0 + self.request.noise_multiplier * excess)
+        let factor = match self.request.noise_law {
+            NoiseLaw::DiscreteGaussian => {
+                let dimension = self.request.dimension as f64;
+                let excess = tau(self.local_variance(), self.honest_minimum) * dimension.sqrt();
+                1.0 + self.request.noise_multiplier * excess
+            }
+            NoiseLaw::Skellam => {
+                let variance = f64::from(self.honest_minimum) * self.local_variance();
+                let ratio = self.l1_sensitivity() / (self.sensitivity * self.sensitivity);
+                (1.0 + (0.75 + 1.5 * ratio).min(1.5 * ratio * variance) / variance).sqrt()
+            }
+        };
+        self.sensitivity_inflation() * factor
     }
 
     /// Standard deviation parameter sigma_l of one client's noise share, in integer units.
@@ -327,8 +367,7 @@ impl Mechanism {
     }
 
     /// The noise sampler of one client's share.
-    #[must_use]
-    pub fn sampler(&self) -> &DiscreteGaussian {
+    pub(crate) fn sampler(&self) -> &NoiseSampler {
         &self.sampler
     }
 }

@@ -54,8 +54,8 @@ pub struct Noised {
 }
 
 impl Rotated {
-    /// Scales, rounds at random until the integer norm is within bounds, adds this client's discrete Gaussian
-    /// noise share and reduces modulo 2^bits.
+    /// Scales, rounds at random until the integer norm is within bounds, adds this client's noise share of
+    /// the mechanism's law and reduces modulo 2^bits.
     ///
     /// Draws exactly 32 bytes from `rng`; rounding and noise follow from these and the vector. They must be
     /// fresh operating-system randomness in every round, kept secret, and stored only so that the same
@@ -63,7 +63,8 @@ impl Rotated {
     ///
     /// # Errors
     /// [`PipelineError::DimensionMismatch`] and [`PipelineError::ClipMismatch`] when the update was not made
-    /// for this mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken.
+    /// for this mechanism; [`PipelineError::RoundingNeverFits`] if the generator is broken;
+    /// [`PipelineError::NoiseSampler`] if the law's table does not pass its own check.
     pub fn noise<R: CryptoRng + ?Sized>(
         self,
         mechanism: &Mechanism,
@@ -81,7 +82,7 @@ impl Rotated {
         let bits = mechanism.bits();
         let mut stream = KeyStream::new(rng);
         let mut integers = encode::round(self, mechanism, &mut stream)?;
-        mechanism.sampler().add_to(&mut integers, &mut stream);
+        mechanism.sampler().add_to(&mut integers, &mut stream)?;
         let mask = u32::MAX >> (32 - bits);
         // Two's complement: the lowest bits of a negative integer are its residue. Reuses the allocation.
         let ring = integers.into_iter().map(|integer| integer as u32 & mask).collect();
@@ -135,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::clip::Clipped;
-    use crate::mechanism::{Adjacency, MechanismRequest};
+    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
     use crate::seed::RotationSeed;
     use crate::units::BasisPoints;
 
@@ -149,6 +150,7 @@ mod tests {
             clip: 2.0,
             noise_multiplier: 1.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         })
         .unwrap()
     }
@@ -182,6 +184,34 @@ mod tests {
         let variance = centred.map(|x| x * x).sum::<f64>() / dimension as f64;
         let ratio = variance / mechanism.local_variance();
         assert!((ratio - 1.0).abs() < 5.0 * (2.0 / dimension as f64).sqrt(), "{ratio}");
+    }
+
+    #[test]
+    fn the_noise_is_of_the_law_that_the_plan_names() {
+        let dimension = 50_000;
+        for noise_law in NoiseLaw::ALL {
+            // Narrow noise, in which the two laws differ most.
+            let request = MechanismRequest {
+                noise_multiplier: 0.012,
+                noise_law,
+                ..mechanism(dimension).request().clone()
+            };
+            let mechanism = Mechanism::with_encoding(&request, 16, 100.0).unwrap();
+            let variance = mechanism.local_variance();
+            let zeros = noised(vec![0.0; dimension], &mechanism, 7).iter().filter(|x| **x == 0).count();
+            let found = zeros as f64 / dimension as f64;
+            let gaussian =
+                1.0 / (-30..=30).map(|x| (-f64::from(x).powi(2) / (2.0 * variance)).exp()).sum::<f64>();
+            // e^-mu I_0(mu), I_0 as the sum of (mu/2)^2j / j!^2.
+            let terms = (1..30).scan(1.0, |term, j| {
+                *term *= (variance / 2.0 / f64::from(j)).powi(2);
+                Some(*term)
+            });
+            let skellam = (-variance).exp() * (1.0 + terms.sum::<f64>());
+            assert!((skellam - gaussian).abs() > 0.02, "{skellam} and {gaussian} are too close to tell");
+            let expected = if noise_law == NoiseLaw::Skellam { skellam } else { gaussian };
+            assert!((found - expected).abs() < 0.01, "{noise_law:?}: {found}, not {expected}");
+        }
     }
 
     #[test]

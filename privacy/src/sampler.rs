@@ -8,13 +8,18 @@
 
 mod chain;
 mod fixed;
+mod skellam;
+mod spectrum;
 mod table;
 
 use pulp::{Arch, Simd, WithSimd};
+use rand_core::CryptoRng;
 
 use crate::keystream::KeyStream;
 use chain::Chain;
 use table::Table;
+
+pub use skellam::{MAX_SKELLAM_VARIANCE, Skellam, SkellamError};
 
 /// Total variation distance of one sample from the exact discrete Gaussian: at most 2^-100, for any accepted
 /// variance.
@@ -72,44 +77,60 @@ impl DiscreteGaussian {
     }
 
     /// Adds a fresh sample to each of `values`, modulo 2^32.
+    ///
+    /// Draws exactly 32 bytes from `rng`, from which all samples follow.
+    pub fn add_noise<R: CryptoRng + ?Sized>(&self, values: &mut [i32], rng: &mut R) {
+        self.add_to(values, &mut KeyStream::new(rng));
+    }
+
     pub(crate) fn add_to(&self, values: &mut [i32], stream: &mut KeyStream) {
         self.add_from(values, &mut |words| stream.fill_u64(words));
     }
 
     /// [`Self::add_to`] with any source of uniform words, so that tests can choose them.
     fn add_from(&self, values: &mut [i32], source: &mut impl FnMut(&mut [u64])) {
-        let arch = Arch::new();
-        let mut words = [0_u64; BATCH];
-        for batch in values.chunks_mut(BATCH) {
-            for &weight in &self.weights {
-                source(&mut words);
-                if arch.dispatch(AddLevel { table: &self.table, batch, words: &words, weight }) {
-                    continue;
-                }
-                self.add_level_with_ties(batch, &words, weight, source);
-            }
-        }
-        zeroize::Zeroize::zeroize(&mut words);
+        let levels: Vec<(&Table, i64)> = self.levels().collect();
+        add_levels(&levels, values, source);
     }
 
-    /// The same where the upper 63 bits of a word equal a table entry: this happens to one sample in about
-    /// 2^56, and the 64 bits that then decide are drawn only for these.
-    #[cold]
-    fn add_level_with_ties(
-        &self,
-        batch: &mut [i32],
-        words: &[u64; BATCH],
-        weight: i64,
-        source: &mut impl FnMut(&mut [u64]),
-    ) {
-        for (value, &word) in batch.iter_mut().zip(words) {
-            let mut more = [0_u64];
-            if self.table.is_tied(word) {
-                source(&mut more);
+    /// The tables whose samples are added, and what each is multiplied by.
+    fn levels(&self) -> impl Iterator<Item = (&Table, i64)> {
+        self.weights.iter().map(|&weight| (&self.table, weight))
+    }
+}
+
+/// Adds to each of `values`, modulo 2^32, a sample of every table times its weight.
+fn add_levels(levels: &[(&Table, i64)], values: &mut [i32], source: &mut impl FnMut(&mut [u64])) {
+    let arch = Arch::new();
+    let mut words = [0_u64; BATCH];
+    for batch in values.chunks_mut(BATCH) {
+        for &(table, weight) in levels {
+            source(&mut words);
+            if arch.dispatch(AddLevel { table, batch, words: &words, weight }) {
+                continue;
             }
-            let sample = signed(self.table.magnitude(word, more[0]), word, weight);
-            *value = value.wrapping_add(sample);
+            add_level_with_ties(table, weight, batch, &words, source);
         }
+    }
+    zeroize::Zeroize::zeroize(&mut words);
+}
+
+/// The same for one batch and table where the upper 63 bits of a word equal a table entry: this happens to one sample in
+/// 2^50 at most, and the 64 bits that then decide are drawn only for these.
+#[cold]
+fn add_level_with_ties(
+    table: &Table,
+    weight: i64,
+    batch: &mut [i32],
+    words: &[u64; BATCH],
+    source: &mut impl FnMut(&mut [u64]),
+) {
+    for (value, &word) in batch.iter_mut().zip(words) {
+        let mut more = [0_u64];
+        if table.is_tied(word) {
+            source(&mut more);
+        }
+        *value = value.wrapping_add(signed(table.magnitude(word, more[0]), word, weight));
     }
 }
 
@@ -145,8 +166,9 @@ impl WithSimd for AddLevel<'_> {
 /// variance.
 #[inline(always)]
 fn signed(magnitude: i64, word: u64, weight: i64) -> i32 {
-    let negate = -((word & 1) as i64);
-    (((magnitude * weight) ^ negate) - negate) as i32
+    // Nothing here overflows; the checks for it would keep these lines from being done many at a time.
+    let negate = (word as i32 & 1).wrapping_neg();
+    ((magnitude as i32).wrapping_mul(weight as i32) ^ negate).wrapping_sub(negate)
 }
 
 #[cfg(test)]

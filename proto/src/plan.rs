@@ -184,7 +184,7 @@ pub(crate) mod tests_support {
         RoundPlan,
     };
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest};
+    use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw};
 
     pub(crate) fn key() -> CoordinatorKey {
         CoordinatorKey::from_bytes(&[7; 32])
@@ -201,6 +201,7 @@ pub(crate) mod tests_support {
             clip: 0.5,
             noise_multiplier: 2.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         };
         let mechanism = Mechanism::build(&request).expect("feasible");
         RoundPlan {
@@ -241,6 +242,7 @@ pub(crate) mod tests_support {
                 bits: mechanism.bits() as u8,
                 delta: 1e-5,
                 epsilon: 3.0,
+                noise_law: NoiseLaw::DiscreteGaussian,
             },
             deadlines: Deadlines { advertise: 1, share: 2, collect: 3, confirm: 4, unmask: 5 },
             coordinator: key().public_key(),
@@ -255,7 +257,7 @@ mod tests {
     use std::collections::BTreeSet;
     use tacit_aggregation::identity::PublicKey;
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::Adjacency;
+    use tacit_privacy::{Adjacency, NoiseLaw};
 
     /// A change of a plan, and the name of what it changes.
     type Change = (&'static str, fn(&mut RoundPlan));
@@ -291,6 +293,7 @@ mod tests {
             ("clip", |p| p.privacy.clip *= 2.0),
             ("noise_multiplier", |p| p.privacy.noise_multiplier *= 2.0),
             ("adjacency", |p| p.privacy.adjacency = Adjacency::ReplaceOne),
+            ("noise_law", |p| p.privacy.noise_law = NoiseLaw::Skellam),
             ("scale", |p| p.privacy.scale *= 0.5),
             ("bits", |p| p.privacy.bits += 1),
             ("delta", |p| p.privacy.delta *= 0.5),

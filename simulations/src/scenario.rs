@@ -1,5 +1,6 @@
 //! What is simulated, as a TOML file says it; unknown fields are refused. Must never hold a default that changes what a
-//! round costs in privacy: clip, noise, delta and threat model are always written out.
+//! round costs in privacy: clip, noise, delta and threat model are always written out (the noise has a default law, but no
+//! default size).
 
 mod validate;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tacit_aggregation::params::ThreatModel;
 use tacit_coordinator::optimizer::ServerOptimizer;
 use tacit_model::{LocalTraining, LoraConfig};
-use tacit_privacy::{Adjacency, BasisPoints};
+use tacit_privacy::{Adjacency, BasisPoints, NoiseLaw};
 
 use crate::error::SimulationError;
 
@@ -55,6 +56,9 @@ pub struct Privacy {
     pub delta: f64,
     /// Which cohorts count as neighbours: `zero-out` or `replace-one`.
     pub adjacency: Adjacency,
+    /// Law of each client's noise share: `discrete-gaussian`, also when left out, or `skellam`.
+    #[serde(default)]
+    pub noise_law: NoiseLaw,
     /// Every client refuses a round that would take its own epsilon past this.
     pub epsilon_limit: f64,
 }
@@ -248,6 +252,9 @@ pub(crate) mod tests {
         assert_eq!(scenario.n_min(), 9);
         assert_eq!(scenario.corpus.held_out.to_string(), "0.1");
         assert_eq!(scenario.cohort.separation, 0);
+        assert_eq!(scenario.privacy.noise_law, NoiseLaw::DiscreteGaussian);
+        let skellam = SMALL.replace("clip = 0.5", "clip = 0.5\n noise_law = \"skellam\"");
+        assert_eq!(Scenario::parse(&skellam).expect("valid").privacy.noise_law, NoiseLaw::Skellam);
         let json = serde_json::to_string(&scenario).expect("JSON");
         assert_eq!(serde_json::from_str::<Scenario>(&json).expect("the same"), scenario);
     }
@@ -256,6 +263,7 @@ pub(crate) mod tests {
     fn unknown_missing_and_mistyped_fields_are_refused() {
         assert!(refusal("rounds = 2", "rounds = 2\n surprise = 1").contains("surprise"));
         assert!(refusal("clip = 0.5", "clipp = 0.5").contains("clipp"));
+        assert!(refusal("clip = 0.5", "clip = 0.5\n noise_law = \"laplace\"").contains("laplace"));
         assert!(refusal("share = 0.02", "shares = 0.02").contains("shares"));
         assert!(refusal("momentum = 0.5 }", "momentum = 0.5, decay = 1.0 }").contains("decay"));
         assert!(refusal("rank = 2, ", "").contains("rank"));

@@ -50,6 +50,7 @@ impl Task {
             clip: scenario.privacy.clip,
             noise_multiplier: scenario.privacy.noise_multiplier,
             adjacency: scenario.privacy.adjacency,
+            noise_law: scenario.privacy.noise_law,
             delta: scenario.privacy.delta,
             deadlines: DEADLINES,
         };

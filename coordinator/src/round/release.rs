@@ -66,7 +66,7 @@ impl Summed {
 
 /// What a round cost each of its survivors.
 pub(super) fn cost_of(closed: &Closed, survivors: u32) -> Result<RdpCurve, FailureReason> {
-    let cost = RdpCurve::distributed_discrete_gaussian(&closed.mechanism, survivors);
+    let cost = RdpCurve::distributed(&closed.mechanism, survivors);
     cost.map_err(|error| FailureReason::Account(error.into()))
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::skellam::SkellamNoise;
 use super::{AccountantError, DistributedGaussian, tau};
-use crate::mechanism::Mechanism;
+use crate::mechanism::{Mechanism, NoiseLaw};
 use crate::sampler;
 
 /// Grid points per doubling of `alpha - 1`. Neighbours differ by 2.2%, so the best grid order is within 1.1%
@@ -63,16 +63,14 @@ impl RdpCurve {
     /// and its colluders see it.
     ///
     /// Counts only the noise that is guaranteed: of the survivors, `floor(gamma n)` may know or omit their
-    /// own. The rest, H, add variance `H sigma_l^2`; the bound is proposition 14 of Kairouz, Liu, Steinke
-    /// 2021. No amplification by sampling: the coordinator knows who took part.
+    /// own. The rest, H, add variance `H sigma_l^2`; the bound is the one of the mechanism's own law: proposition 14 of
+    /// Kairouz, Liu, Steinke 2021 for discrete Gaussian shares, theorem 3.5 of Agarwal, Kairouz, Liu 2021 for Skellam
+    /// shares, whose sum is one Skellam variable. No amplification by sampling: the coordinator knows who took part.
     ///
     /// # Errors
     /// [`AccountantError::TooFewSurvivors`] below `n_min`, [`AccountantError::MoreSurvivorsThanClients`]
     /// above n.
-    pub fn distributed_discrete_gaussian(
-        mechanism: &Mechanism,
-        survivors: u32,
-    ) -> Result<Self, AccountantError> {
+    pub fn distributed(mechanism: &Mechanism, survivors: u32) -> Result<Self, AccountantError> {
         let (n_min, clients) = (mechanism.n_min(), mechanism.clients());
         if survivors < n_min {
             return Err(AccountantError::TooFewSurvivors { survivors, n_min });
@@ -80,15 +78,19 @@ impl RdpCurve {
         if survivors > clients {
             return Err(AccountantError::MoreSurvivorsThanClients { survivors, clients });
         }
-        let bound = DistributedGaussian {
-            dimension: mechanism.dimension(),
-            sensitivity: mechanism.sensitivity(),
-            local_variance: mechanism.local_variance(),
-            honest: survivors - mechanism.corrupt_clients(),
+        let (dimension, sensitivity) = (mechanism.dimension(), mechanism.sensitivity());
+        let (local_variance, honest) = (mechanism.local_variance(), survivors - mechanism.corrupt_clients());
+        let mut curve = match mechanism.noise_law() {
+            NoiseLaw::DiscreteGaussian => {
+                let bound = DistributedGaussian { dimension, sensitivity, local_variance, honest };
+                let tau = tau(local_variance, honest);
+                Self::at_orders(|order| bound.divergence(tau, order))
+            }
+            NoiseLaw::Skellam => {
+                Self::skellam(f64::from(honest) * local_variance, sensitivity, mechanism.l1_sensitivity())
+            }
         };
-        let tau = tau(bound.local_variance, bound.honest);
-        let mut curve = Self::at_orders(|order| bound.divergence(tau, order));
-        curve.sampling_distance = sampler::DISTANCE * bound.dimension as f64 * f64::from(bound.honest);
+        curve.sampling_distance = sampler::DISTANCE * dimension as f64 * f64::from(honest);
         Ok(curve)
     }
 
@@ -153,7 +155,7 @@ impl RdpCurve {
     }
 
     /// Total variation distance between the noise that is drawn and the law that the divergences are of: eta
-    /// d H for each round of the distributed discrete Gaussian, with H honest shares and eta the sampler's
+    /// d H for each round of a distributed mechanism, with H honest shares and eta the sampler's
     /// distance; 0 for ideal mechanisms.
     #[must_use]
     pub fn sampling_distance(&self) -> f64 {
@@ -302,6 +304,7 @@ mod tests {
             clip: 0.5,
             noise_multiplier: 1.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         })
         .unwrap()
     }
@@ -309,7 +312,7 @@ mod tests {
     #[test]
     fn the_fewest_survivors_cost_what_the_noise_multiplier_promises_and_more_cost_less() {
         let mechanism = mechanism(500);
-        let at = |survivors| RdpCurve::distributed_discrete_gaussian(&mechanism, survivors).unwrap();
+        let at = |survivors| RdpCurve::distributed(&mechanism, survivors).unwrap();
         let (promised, worst) =
             (RdpCurve::gaussian(1.0).epsilon(1e-5).unwrap(), at(103).epsilon(1e-5).unwrap());
         assert!(worst <= promised * (1.0 + 1e-6), "{worst} above {promised}");
@@ -329,11 +332,11 @@ mod tests {
     fn rounds_that_cannot_be_released_have_no_cost() {
         let mechanism = mechanism(500);
         assert_eq!(
-            RdpCurve::distributed_discrete_gaussian(&mechanism, 102),
+            RdpCurve::distributed(&mechanism, 102),
             Err(AccountantError::TooFewSurvivors { survivors: 102, n_min: 103 })
         );
         assert_eq!(
-            RdpCurve::distributed_discrete_gaussian(&mechanism, 129),
+            RdpCurve::distributed(&mechanism, 129),
             Err(AccountantError::MoreSurvivorsThanClients { survivors: 129, clients: 128 })
         );
     }

@@ -46,7 +46,7 @@ pub fn epsilon_spent(curve: &RdpCurve, delta: f64, rounds: u64) -> Result<f64, A
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::mechanism::{Adjacency, Mechanism, MechanismRequest};
+    use crate::mechanism::{Adjacency, Mechanism, MechanismRequest, NoiseLaw};
     use crate::units::BasisPoints;
 
     fn round(noise_multiplier: f64) -> RdpCurve {
@@ -59,9 +59,10 @@ mod tests {
             clip: 0.5,
             noise_multiplier,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
         };
         let mechanism = Mechanism::build(&request).unwrap();
-        RdpCurve::distributed_discrete_gaussian(&mechanism, 103).unwrap()
+        RdpCurve::distributed(&mechanism, 103).unwrap()
     }
 
     #[test]

@@ -6,11 +6,16 @@
 //! bits of their double, fractions are basis points. A later version of the entry takes another tag.
 
 use super::{Entry, Hash, LedgerError, Record};
-use crate::mechanism::{Adjacency, Mechanism, MechanismRequest};
+use crate::mechanism::{Adjacency, Mechanism, MechanismRequest, NoiseLaw};
 use crate::units::BasisPoints;
 
-/// First field of every encoded entry; names format and version.
-const TAG: &[u8] = b"tacit/ledger/v1";
+/// First field of every encoded entry; names format and version, and the law of the noise.
+fn tag(law: NoiseLaw) -> &'static [u8] {
+    match law {
+        NoiseLaw::DiscreteGaussian => b"tacit/ledger/v1",
+        NoiseLaw::Skellam => b"tacit/ledger/skellam/v1",
+    }
+}
 
 impl Entry {
     /// The canonical encoding.
@@ -28,7 +33,7 @@ impl Entry {
         } = &self.record;
         let request = mechanism.request();
         let mut writer = Writer(Vec::with_capacity(512));
-        writer.field(TAG);
+        writer.field(tag(request.noise_law));
         writer.field(&round.to_be_bytes());
         writer.field(plan_digest);
         writer.field(&request.clients.to_be_bytes());
@@ -56,9 +61,11 @@ impl Entry {
     /// [`LedgerError::Malformed`] for anything but a whole canonical encoding of a feasible mechanism.
     pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader { bytes, offset: 0 };
-        if reader.field("tag")? != TAG {
-            return Err(reader.malformed("not a version 1 ledger entry"));
-        }
+        let found = reader.field("tag")?;
+        let noise_law = NoiseLaw::ALL
+            .into_iter()
+            .find(|law| tag(*law) == found)
+            .ok_or_else(|| reader.malformed("not a version 1 ledger entry of a known noise law"))?;
         let round = u64::from_be_bytes(reader.array("round")?);
         let plan_digest: Hash = reader.array("plan digest")?;
         let request = MechanismRequest {
@@ -71,6 +78,7 @@ impl Entry {
             clip: reader.real("clip")?,
             noise_multiplier: reader.real("noise multiplier")?,
             adjacency: reader.adjacency()?,
+            noise_law,
         };
         let scale = reader.real("scale")?;
         let bits = u32::from_be_bytes(reader.array("bits")?);

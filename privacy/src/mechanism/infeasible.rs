@@ -98,14 +98,18 @@ pub enum Infeasible {
     },
     /// A client's noise share is wider than the sampler serves.
     #[error(
-        "at {bits} bits a client's noise share has standard deviation {local_sigma:.0}, above 2^22; lower \
-         the scale"
+        "at {bits} bits a client's noise share has standard deviation {local_sigma:.0}, above the {largest:.0} up to \
+         which the law {law} has a sampler; lower the scale, use fewer bits or enlarge the cohort"
     )]
     NoiseTooLarge {
         /// Bits per coordinate.
         bits: u32,
+        /// The law's name.
+        law: &'static str,
         /// Standard deviation of one share, in integer units.
         local_sigma: f64,
+        /// The largest that the law's sampler serves.
+        largest: f64,
     },
     /// Rounding lengthens the updates too much at the largest scale that fits.
     #[error(

@@ -2,7 +2,8 @@
 //! Must never use a function whose last bits differ between machines to fix a number that a plan carries.
 
 use super::{
-    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MIN_BITS, Mechanism, MechanismRequest, check, flatness,
+    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MIN_BITS, Mechanism, MechanismRequest, NoiseLaw, check,
+    flatness,
 };
 
 /// Overhead below which fewer bits are preferred to less noise.
@@ -48,15 +49,19 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     (by_chance.min(for_certain).floor() as u64).min(1 << 63)
 }
 
-/// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, or four times a single update's norm bound where that is
-/// more: an update alone must never wrap.
+/// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, and `K^2 / 3` more for Skellam; or four times a single update's norm
+/// bound where that is more: an update alone must never wrap.
 pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
     let clients = f64::from(request.clients);
     let dimension = request.dimension as f64;
     let norm = scale * request.clip;
     let signal = flatness(request.dimension) * (clients * norm) * (clients * norm) / dimension;
     let variance = signal + clients / 4.0 + clients * local_variance;
-    (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt()).max(4.0 * norm)
+    let heavier_tails = match request.noise_law {
+        NoiseLaw::DiscreteGaussian => 0.0,
+        NoiseLaw::Skellam => DEVIATIONS_IN_RANGE * DEVIATIONS_IN_RANGE / 3.0,
+    };
+    (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt() + heavier_tails).max(4.0 * norm)
 }
 
 /// See [`Mechanism::build`].

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::search::{Noise, norm_bound_squared, required_range};
 use super::*;
+use crate::accountant::{RdpCurve, epsilon_spent};
+use crate::sampler::DISTANCE as SAMPLER_DISTANCE;
 
 fn points(basis_points: u16) -> BasisPoints {
     BasisPoints::new(basis_points).unwrap()
@@ -19,6 +21,7 @@ fn request(clients: u32, dimension: usize, noise_multiplier: f64) -> MechanismRe
         clip: 0.5,
         noise_multiplier,
         adjacency: Adjacency::ZeroOut,
+        noise_law: NoiseLaw::DiscreteGaussian,
     }
 }
 
@@ -50,7 +53,10 @@ fn assert_consistent(mechanism: &Mechanism) {
         p *= 2.0;
     }
     let variance = d / p * (n * norm).powi(2) / d + n / 4.0 + n * mechanism.local_sigma().powi(2);
-    assert!(2.0 * 4.0 * variance.sqrt() <= f64::from(1_u32 << mechanism.bits()) * (1.0 + 1e-9));
+    let heavier_tails = if request.noise_law == NoiseLaw::Skellam { 16.0 / 3.0 } else { 0.0 };
+    assert!(
+        2.0 * 4.0 * variance.sqrt() + heavier_tails <= f64::from(1_u32 << mechanism.bits()) * (1.0 + 1e-9)
+    );
     let noise = (110.0 * mechanism.local_variance()).sqrt() / mechanism.scale();
     assert!((mechanism.total_noise_std(110) - noise).abs() <= 1e-12 * noise);
 }
@@ -113,6 +119,70 @@ fn replace_one_doubles_sensitivity_and_noise() {
 }
 
 #[test]
+fn skellam_costs_hardly_more_and_is_built_by_the_same_rule() {
+    for dimension in [1000, 6144, 1 << 16, (1 << 17) - 1, 1 << 20] {
+        for clients in [10, 128, 1000] {
+            for noise_multiplier in [0.5, 1.0, 4.0] {
+                let gaussian = request(clients, dimension, noise_multiplier);
+                let skellam = MechanismRequest { noise_law: NoiseLaw::Skellam, ..gaussian.clone() };
+                let gaussian = Mechanism::build(&gaussian).unwrap();
+                let skellam = Mechanism::build(&skellam).unwrap();
+                assert_consistent(&skellam);
+                let name = format!("d {dimension}, n {clients}, z {noise_multiplier}");
+                assert!(skellam.bits() <= 16 && skellam.overhead() < 1.05, "{name}: {skellam:?}");
+                assert_eq!(skellam.noise_law(), NoiseLaw::Skellam);
+                let same = skellam.bits() == gaussian.bits();
+                assert!(!same || skellam.scale() < gaussian.scale(), "{name}: the tails cost nothing?");
+                assert!(!same || skellam.scale() > 0.97 * gaussian.scale(), "{name}");
+                let cost = |mechanism| {
+                    epsilon_spent(&RdpCurve::distributed(mechanism, clients).unwrap(), 1e-5, 1).unwrap()
+                };
+                let ratio = cost(&skellam) / cost(&gaussian);
+                assert!((0.98..1.04).contains(&ratio), "{name}: {ratio}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cost_is_that_of_the_law_which_is_drawn() {
+    let skellam = MechanismRequest { noise_law: NoiseLaw::Skellam, ..request(128, 6144, 1.0) };
+    let skellam = Mechanism::build(&skellam).unwrap();
+    let cost = RdpCurve::distributed(&skellam, 110).unwrap();
+    let honest = 104.0;
+    let variance = honest * skellam.local_variance();
+    let l1 = skellam.sensitivity() * skellam.sensitivity().min(6144.0_f64.sqrt());
+    assert_eq!(skellam.l1_sensitivity(), l1);
+    let ideal = RdpCurve::skellam(variance, skellam.sensitivity(), l1);
+    assert_eq!(cost.points().collect::<Vec<_>>(), ideal.points().collect::<Vec<_>>());
+    assert_eq!(cost.sampling_distance(), SAMPLER_DISTANCE * 6144.0 * honest);
+    let request = request(128, 6144, 1.0);
+    let gaussian = Mechanism::with_encoding(&request, skellam.bits(), skellam.scale()).unwrap();
+    assert_eq!(gaussian.local_variance(), skellam.local_variance());
+    let gaussian = RdpCurve::distributed(&gaussian, 110).unwrap();
+    assert!(gaussian.points().zip(cost.points()).any(|((_, a), (_, b))| a < 0.999 * b));
+}
+
+#[test]
+fn skellam_shares_have_a_largest_deviation() {
+    let request = MechanismRequest {
+        noise_law: NoiseLaw::Skellam,
+        n_min: 2,
+        dropout: points(7_500),
+        corrupt: points(0),
+        ..request(8, 10, 1e4)
+    };
+    let error = Mechanism::with_encoding(&request, 24, 20.0).unwrap_err();
+    assert!(matches!(error, Infeasible::NoiseTooLarge { law: "skellam", .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("above the 32768") && text.contains("law skellam"), "{text}");
+    // The discrete Gaussian goes further, and a smaller scale serves both.
+    let gaussian = MechanismRequest { noise_law: NoiseLaw::DiscreteGaussian, ..request.clone() };
+    assert!(Mechanism::with_encoding(&gaussian, 24, 20.0).unwrap().local_sigma() > 32768.0);
+    assert!(Mechanism::with_encoding(&request, 24, 4.0).is_ok());
+}
+
+#[test]
 fn every_refusal_names_its_numbers() {
     let good = request(128, 6144, 1.0);
     let refuse = |change: fn(&mut MechanismRequest)| {
@@ -171,15 +241,21 @@ fn the_serial_form_is_checked_on_the_way_in() {
         json,
         concat!(
             r#"{"clients":128,"n_min":103,"corrupt":0.05,"dropout":0.2,"dimension":6144,"clip":0.5,"#,
-            r#""noise_multiplier":1.0,"adjacency":"zero-out","scale":441.939,"bits":12}"#
+            r#""noise_multiplier":1.0,"adjacency":"zero-out","noise_law":"discrete-gaussian","scale":441.939,"bits":12}"#
         )
     );
+    let without_law = json.replace(r#""noise_law":"discrete-gaussian","#, "");
+    assert_eq!(serde_json::from_str::<Mechanism>(&without_law).unwrap(), mechanism);
+    let skellam = json.replace("discrete-gaussian", "skellam").replace("441.939", "440.0");
+    assert_eq!(serde_json::from_str::<Mechanism>(&skellam).unwrap().noise_law(), NoiseLaw::Skellam);
     assert_eq!(serde_json::from_str::<Mechanism>(&json).unwrap(), mechanism);
     let lies = [
         ("\"scale\":441.939", "\"scale\":450.0", "needs a range"),
         ("\"scale\":441.939", "\"scale\":-441.939", "positive"),
         ("\"scale\":441.939", "\"scale\":0.001", "inflates"),
         ("\"bits\":12", "\"bits\":11", "needs a range"),
+        ("discrete-gaussian", "laplace", "unknown variant"),
+        ("discrete-gaussian", "skellam", "needs a range"),
         ("\"bits\":12", "\"bits\":33", "outside 8 to 24"),
         ("\"n_min\":103", "\"n_min\":90", "below the 103 clients"),
         ("\"noise_multiplier\":1.0", "\"noise_multiplier\":0.0", "positive"),
@@ -218,6 +294,7 @@ proptest! {
         log_clip in -9.0_f64..9.0,
         log_noise in -2.0_f64..2.0,
         replace in any::<bool>(),
+        skellam in any::<bool>(),
         extra in 0_u32..3,
     ) {
         let (corrupt, dropout) = (points(corrupt), points(dropout));
@@ -230,6 +307,7 @@ proptest! {
             clip: 10_f64.powf(log_clip),
             noise_multiplier: 10_f64.powf(log_noise),
             adjacency: if replace { Adjacency::ReplaceOne } else { Adjacency::ZeroOut },
+            noise_law: if skellam { NoiseLaw::Skellam } else { NoiseLaw::DiscreteGaussian },
         };
         match Mechanism::build(&request) {
             Ok(mechanism) => {
@@ -247,6 +325,7 @@ proptest! {
                 let honest = request.n_min.saturating_sub(corrupt.of(clients));
                 let excused = match error {
                     Infeasible::TooFewHonest { .. } => honest < 2,
+                    Infeasible::NoiseTooLarge { .. } => skellam && request.noise_multiplier > 1.0,
                     Infeasible::NoiseTooSmall { .. } => request.noise_multiplier < 1.0,
                     Infeasible::Inflated { .. } | Infeasible::RangeTooSmall { .. } => {
                         request.noise_multiplier > 1.0

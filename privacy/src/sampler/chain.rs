@@ -13,7 +13,7 @@ const MAX_MULTIPLIER: u64 = 24;
 /// Table entries per standard deviation, from the cut at 2^-106 of the mass.
 const ENTRIES_PER_DEVIATION: f64 = 12.0;
 /// What one more level costs beside its table search, in table entries.
-const LEVEL_COST: f64 = 24.0;
+const LEVEL_COST: f64 = 200.0;
 
 /// Multipliers `k_1, ..., k_L` of `X = X_0 + k_1 (X_1 + k_2 (X_2 + ...))`, all `X_i` from the same table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,50 @@
 //! Fractions of 2^128 in integers, with an error bound on every operation.
 //! Must never use floating point: the tables built from these must be the same on every machine.
 
-/// `floor(a * b / 2^128)`: the product of two fractions, at most one unit of 2^-128 too small.
-pub(super) fn multiply(a: u128, b: u128) -> u128 {
+/// The upper and lower half of `a * b`.
+fn wide_product(a: u128, b: u128) -> (u128, u128) {
     const LOW: u128 = u64::MAX as u128;
     let (a_high, a_low) = (a >> 64, a & LOW);
     let (b_high, b_low) = (b >> 64, b & LOW);
     let low = a_low * b_low;
     let middle = a_high * b_low + (low >> 64);
     let other = a_low * b_high + (middle & LOW);
-    a_high * b_high + (middle >> 64) + (other >> 64)
+    (a_high * b_high + (middle >> 64) + (other >> 64), (other << 64) | (low & LOW))
+}
+
+/// `floor(a * b / 2^128)`: the product of two fractions, at most one unit of 2^-128 too small.
+pub(super) fn multiply(a: u128, b: u128) -> u128 {
+    wide_product(a, b).0
+}
+
+/// `floor(a * b / 2^shift)` for `shift < 256`, which must be below 2^128.
+pub(super) fn product(a: u128, b: u128, shift: u32) -> u128 {
+    let (high, low) = wide_product(a, b);
+    match shift {
+        0 => low,
+        1..128 => {
+            debug_assert!(high >> shift == 0);
+            (high << (128 - shift)) | (low >> shift)
+        }
+        _ => high >> (shift - 128),
+    }
+}
+
+/// `x - x y / (n (n+1)) + x y^2 / (n (n+1) (n+2) (n+3)) - ...` where `square` is `y / 16` in fractions of 2^128, and
+/// `3 y <= n (n+1)`.
+///
+/// Each term is off by at most 4 units of `x`: a third of its predecessor's error, at most `16/12` for the product's floor
+/// and 1 for the quotient's. Every term is at most a third of the one before.
+pub(super) fn alternating(x: u128, square: u128, n: u128) -> u128 {
+    let (mut term, mut sum, mut n, mut subtract) = (x, x, n, true);
+    while term > 0 {
+        let sixteenth = multiply(term, square);
+        let divisor = n * (n + 1);
+        term = sixteenth / divisor * 16 + sixteenth % divisor * 16 / divisor;
+        sum = if subtract { sum - term } else { sum + term };
+        (n, subtract) = (n + 2, !subtract);
+    }
+    sum
 }
 
 /// `floor(2^bits * numerator / denominator)` for `numerator < denominator < 2^127` and `bits <= 128`.
@@ -82,6 +117,25 @@ mod tests {
         assert_eq!(multiply(3 << 64, 5 << 64), 15);
         // (2^128 - 2^64) * (2^64 + 1) = 2^192 - 2^64, so the floor of its 2^-128 part is 2^64 - 1.
         assert_eq!(multiply(u128::MAX << 64, (1 << 64) + 1), (1 << 64) - 1);
+    }
+
+    #[test]
+    fn shifted_products() {
+        let (a, b) = (u128::MAX - 5, u128::MAX >> 7);
+        assert_eq!(product(a, b, 128), multiply(a, b));
+        assert_eq!(product(a, b, 200), multiply(a, b) >> 72);
+        assert_eq!(product(1 << 100, 3 << 60, 40), 3 << 120);
+        assert_eq!(product(1 << 64, 1 << 63, 0), 1 << 127);
+        // 7 * (2^120 + 9) = 7 * 2^120 + 63, and 63 / 4 = 15.75.
+        assert_eq!(product(7, (1 << 120) + 9, 2), (7 << 118) + 15);
+    }
+
+    #[test]
+    fn alternating_series_match_digits_from_arbitrary_precision() {
+        // floor(2^126 (1 - cos 1)), from Python's mpmath at 400 bits.
+        let one_minus_cosine = 39_106_754_856_821_755_258_922_421_786_614_403_253_u128;
+        let found = alternating(1 << 125, 1 << 124, 3);
+        assert!(found.abs_diff(one_minus_cosine) < 1 << 7, "{found}");
     }
 
     #[test]

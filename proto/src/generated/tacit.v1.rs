@@ -136,7 +136,7 @@ pub struct CohortTerms {
     #[prost(uint32, tag = "7")]
     pub correctness_bits: u32,
 }
-/// The distributed discrete Gaussian mechanism.
+/// The distributed mechanism of differential privacy.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PrivacyTerms {
     /// Coordinates of an update.
@@ -163,6 +163,9 @@ pub struct PrivacyTerms {
     /// Most epsilon that taking part in this round alone may cost, at delta.
     #[prost(double, tag = "8")]
     pub epsilon: f64,
+    /// The law of each client's noise share.
+    #[prost(enumeration = "NoiseLaw", tag = "9")]
+    pub noise_law: i32,
 }
 /// How long each phase stays open, in milliseconds from its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -212,6 +215,39 @@ impl ThreatModel {
             "THREAT_MODEL_UNSPECIFIED" => Some(Self::Unspecified),
             "THREAT_MODEL_HONEST_BUT_CURIOUS" => Some(Self::HonestButCurious),
             "THREAT_MODEL_SEMI_MALICIOUS" => Some(Self::SemiMalicious),
+            _ => None,
+        }
+    }
+}
+/// The law of a client's noise share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoiseLaw {
+    /// Not said; refused.
+    Unspecified = 0,
+    /// Discrete Gaussian.
+    DiscreteGaussian = 1,
+    /// Skellam.
+    Skellam = 2,
+}
+impl NoiseLaw {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NOISE_LAW_UNSPECIFIED",
+            Self::DiscreteGaussian => "NOISE_LAW_DISCRETE_GAUSSIAN",
+            Self::Skellam => "NOISE_LAW_SKELLAM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOISE_LAW_UNSPECIFIED" => Some(Self::Unspecified),
+            "NOISE_LAW_DISCRETE_GAUSSIAN" => Some(Self::DiscreteGaussian),
+            "NOISE_LAW_SKELLAM" => Some(Self::Skellam),
             _ => None,
         }
     }

@@ -39,6 +39,7 @@ impl RoundPlan {
             clip: self.privacy.clip,
             noise_multiplier: self.privacy.noise_multiplier,
             adjacency: self.privacy.adjacency,
+            noise_law: self.privacy.noise_law,
         })
     }
 
@@ -65,7 +66,8 @@ impl RoundPlan {
     /// [`PlanError`] when no admissible size is feasible, or no cost can be stated.
     pub fn least_promise(&self) -> Result<f64, PlanError> {
         // At n_min survivors every cohort has the same ratio of noise to sensitivity. What differs is how far the sum of m
-        // shares is from one discrete Gaussian, which grows with m: the cohorts of the largest m cost the most.
+        // shares is from one discrete Gaussian, which grows with m: the cohorts of the largest m cost the most. Of Skellam
+        // shares all cohorts cost the same, but for the rounding of the variance, 2^-32.
         let honest = |&n: &u32| {
             let n_min = self.cohort.n_min.max(n - fraction_of(n, self.cohort.dropout_bp));
             (n_min.saturating_sub(fraction_of(n, self.cohort.corrupt_bp)), n)
@@ -84,13 +86,13 @@ impl RoundPlan {
 }
 
 /// The cost at the number of survivors at which it is largest. More survivors bring more noise; but where one share of noise
-/// is small, also a sum that is less like a discrete Gaussian. If no number of survivors is the worst at every order, the
+/// is small, also a sum that is less like a discrete Gaussian (Skellam shares always add up to less cost). If no number of survivors is the worst at every order, the
 /// costs that none exceeds are added up, which is more than any. (Their distances from the exact law differ by less than
 /// 2^-50, far below what a delta resolves, and are not compared.)
 fn worst_cost(mechanism: &Mechanism) -> Result<RdpCurve, AccountantError> {
     let mut worst: Vec<RdpCurve> = Vec::new();
     for survivors in mechanism.n_min()..=mechanism.clients() {
-        let curve = RdpCurve::distributed_discrete_gaussian(mechanism, survivors)?;
+        let curve = RdpCurve::distributed(mechanism, survivors)?;
         if !worst.iter().any(|known| covers(known, &curve)) {
             worst.retain(|known| !covers(&curve, known));
             worst.push(curve);
@@ -109,21 +111,28 @@ fn covers(most: &RdpCurve, least: &RdpCurve) -> bool {
 #[cfg(test)]
 mod tests {
     use super::worst_cost;
-    use crate::plan::PlanError;
     use crate::plan::tests_support::plan;
-    use tacit_privacy::{RdpCurve, epsilon_spent};
+    use crate::plan::{PlanError, RoundPlan};
+    use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent};
 
     #[test]
     fn the_promise_covers_every_cohort_and_every_number_of_survivors() {
-        let mut plan = plan();
-        plan.privacy.epsilon = plan.least_promise().expect("feasible");
+        for noise_law in NoiseLaw::ALL {
+            let mut plan = plan();
+            plan.privacy.noise_law = noise_law;
+            plan.privacy.epsilon = plan.least_promise().expect("feasible");
+            assert_covered(&plan);
+        }
+    }
+
+    fn assert_covered(plan: &RoundPlan) {
         let mut sizes = 0;
         for n in plan.cohort.min..=plan.cohort.max {
             let Ok(params) = plan.terms().params(n) else { continue };
             let mechanism = plan.mechanism(&params).expect("feasible");
             let worst = plan.admitted_cost(&mechanism).expect("covered by the promise");
             for survivors in params.n_min..=n {
-                let curve = RdpCurve::distributed_discrete_gaussian(&mechanism, survivors).expect("released");
+                let curve = RdpCurve::distributed(&mechanism, survivors).expect("released");
                 for ((_, most), (_, cost)) in worst.points().zip(curve.points()) {
                     assert!(cost <= most);
                 }

@@ -3,7 +3,7 @@
 use crate::canonical::Fields;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::params::ThreatModel;
-use tacit_privacy::{Adjacency, BasisPoints};
+use tacit_privacy::{Adjacency, BasisPoints, NoiseLaw};
 
 /// Most adapted matrices.
 const MAX_TARGETS: usize = 32;
@@ -169,7 +169,7 @@ impl CohortTerms {
     }
 }
 
-/// The distributed discrete Gaussian mechanism, and what taking part costs.
+/// The distributed mechanism of differential privacy, and what taking part costs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyTerms {
@@ -181,6 +181,9 @@ pub struct PrivacyTerms {
     pub noise_multiplier: f64,
     /// Which cohorts count as neighbours.
     pub adjacency: Adjacency,
+    /// The law of each client's noise share; the discrete Gaussian where a stored plan leaves it out.
+    #[serde(default)]
+    pub noise_law: NoiseLaw,
     /// Integer units per unit of the update.
     pub scale: f64,
     /// Bits per coordinate: sums are taken modulo 2^bits.
@@ -201,6 +204,7 @@ impl PrivacyTerms {
                 Adjacency::ZeroOut => "zero-out",
                 Adjacency::ReplaceOne => "replace-one",
             })
+            .text(self.noise_law.name())
             .real(self.scale)
             .integer(self.bits)
             .real(self.delta)

@@ -6,7 +6,7 @@ use crate::plan::{
     AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, RoundPlan, SignedPlan,
 };
 use tacit_aggregation::params::{MAX_PARENTS, ThreatModel};
-use tacit_privacy::Adjacency;
+use tacit_privacy::{Adjacency, NoiseLaw};
 
 /// Most names of matrices that are decoded; the plan's own check is stricter.
 const MAX_TARGETS: usize = 256;
@@ -175,6 +175,10 @@ impl From<&PrivacyTerms> for wire::PrivacyTerms {
             Adjacency::ZeroOut => wire::Adjacency::ZeroOut,
             Adjacency::ReplaceOne => wire::Adjacency::ReplaceOne,
         };
+        let noise_law = match privacy.noise_law {
+            NoiseLaw::DiscreteGaussian => wire::NoiseLaw::DiscreteGaussian,
+            NoiseLaw::Skellam => wire::NoiseLaw::Skellam,
+        };
         Self {
             dimension: privacy.dimension,
             clip: privacy.clip,
@@ -184,6 +188,7 @@ impl From<&PrivacyTerms> for wire::PrivacyTerms {
             bits: privacy.bits.into(),
             delta: privacy.delta,
             epsilon: privacy.epsilon,
+            noise_law: noise_law.into(),
         }
     }
 }
@@ -200,6 +205,14 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
                 return Err(invalid("PrivacyTerms.adjacency", reason));
             }
         };
+        let noise_law = match wire::NoiseLaw::try_from(privacy.noise_law) {
+            Ok(wire::NoiseLaw::DiscreteGaussian) => NoiseLaw::DiscreteGaussian,
+            Ok(wire::NoiseLaw::Skellam) => NoiseLaw::Skellam,
+            Ok(wire::NoiseLaw::Unspecified) | Err(_) => {
+                let reason = format!("{} is no noise law", privacy.noise_law);
+                return Err(invalid("PrivacyTerms.noise_law", reason));
+            }
+        };
         Ok(Self {
             dimension: privacy.dimension,
             clip: privacy.clip,
@@ -209,6 +222,7 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
             bits: narrow("PrivacyTerms.bits", privacy.bits)?,
             delta: privacy.delta,
             epsilon: privacy.epsilon,
+            noise_law,
         })
     }
 }

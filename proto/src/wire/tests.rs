@@ -387,6 +387,12 @@ fn errors_name_the_field() {
         ),
         (
             refused(&plan, |p: &mut Plan| {
+                p.privacy.as_mut().expect("there").noise_law = 0;
+            }),
+            "PrivacyTerms.noise_law",
+        ),
+        (
+            refused(&plan, |p: &mut Plan| {
                 p.privacy.as_mut().expect("there").bits = 256;
             }),
             "PrivacyTerms.bits",

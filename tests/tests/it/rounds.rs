@@ -14,7 +14,7 @@ use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
 use tacit_coordinator::round::{Failed, Released};
 use tacit_coordinator::{Outcome, Outgoing};
-use tacit_privacy::ledger;
+use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent, ledger};
 
 /// Draws from 0 to below `bound`; a fixed sequence per seed.
 fn lots(seed: u64) -> impl FnMut(u64) -> u64 {
@@ -82,6 +82,36 @@ fn eight_clients_move_the_adapter_by_their_noised_mean() {
         assert_eq!(account.book().rounds_of(client.0), 1);
         assert!(fleet.spent(client) >= epsilon * (1.0 - 1e-9));
     }
+}
+
+#[test]
+fn skellam_noise_goes_through_a_whole_round() {
+    let mut fleet = Fleet::new(8, 4);
+    fleet.settings.noise_law = NoiseLaw::Skellam;
+    let drops = BTreeMap::from([(fleet.clients()[2], Leaves::Upload)]);
+    let run = fleet.run(1, &drops);
+    let released = committed(&run);
+    assert_eq!(released.survivors.len(), 7);
+    let record = &released.entry.record;
+    assert_eq!(record.mechanism.noise_law(), NoiseLaw::Skellam);
+    assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
+
+    // What the ledger says is what Skellam costs, and no client thinks that it paid less.
+    let cost = RdpCurve::distributed(&record.mechanism, 7).expect("released");
+    assert_eq!(record.epsilon, epsilon_spent(&cost, terms::DELTA, 1).expect("stated"));
+    let account = &run.outcome.state().account;
+    assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
+    for client in &released.survivors {
+        assert!(fleet.spent(*client) >= record.epsilon * (1.0 - 1e-9));
+    }
+
+    // The noise itself is of the other law: the same seeds give another sum.
+    let mut gaussian = Fleet::new(8, 4);
+    let gaussian = gaussian.run(1, &drops);
+    let gaussian = committed(&gaussian);
+    assert_eq!(gaussian.survivors, released.survivors);
+    assert_ne!(gaussian.mean, released.mean);
+    assert_ne!(gaussian.entry.record.plan_digest, record.plan_digest);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tacit_aggregation::client::{Advertised, ClientSetup};
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_privacy::{Adjacency, RdpCurve};
+use tacit_privacy::{Adjacency, NoiseLaw, RdpCurve};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, RoundPlan,
 };
@@ -48,6 +48,7 @@ fn open(account: Account, learning_rate: f64) -> Driver {
         clip: 1.0,
         noise_multiplier: 2.0,
         adjacency: Adjacency::ZeroOut,
+        noise_law: NoiseLaw::DiscreteGaussian,
         delta: 1e-5,
         deadlines: Deadlines { advertise: DEADLINE, share: 10, collect: 10, confirm: 10, unmask: 10 },
     };

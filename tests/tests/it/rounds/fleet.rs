@@ -14,7 +14,7 @@ use tacit_coordinator::{
     Account, AdapterVersion, Driver, Event, Millis, OptimizerState, Outcome, Outgoing, PlanSettings, Refusal,
     RoundSetup, ServerOptimizer, TaskState, plain_sum,
 };
-use tacit_privacy::{Adjacency, Clipped, Mechanism, RotationSeed, decode_sum};
+use tacit_privacy::{Adjacency, Clipped, Mechanism, NoiseLaw, RotationSeed, decode_sum};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
     ServerMessage, SignedPlan,
@@ -148,6 +148,7 @@ impl Fleet {
             clip: terms::CLIP,
             noise_multiplier: 2.0,
             adjacency: Adjacency::ZeroOut,
+            noise_law: NoiseLaw::DiscreteGaussian,
             delta: terms::DELTA,
             deadlines: Deadlines {
                 advertise: 60_000,
