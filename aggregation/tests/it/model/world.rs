@@ -1,0 +1,496 @@
+//! One round in a world where machines stop, messages are lost, repeated and altered, and time passes; and the oracle, which
+//! knows every vector. Must never help a machine: it has its disk and the messages, nothing else.
+
+use super::client::{self, Disk, Reaction};
+use super::messages::{ToClient, ToServer};
+use super::operations::{Dice, Fault, Operation, Scenario, Tamper};
+use super::server;
+use crate::fleet::{NOW, PARENT, plain_sum, terms};
+use crate::model::{Coverage, Violation};
+use rand_core::Rng as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tacit_aggregation::Step;
+use tacit_aggregation::client::{ClientSetup, RoundSecrets};
+use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::journal::{Key, Slot};
+use tacit_aggregation::params::{Floors, RoundTerms, ThreatModel};
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_aggregation::server::{AbortReason, Phase, Sum};
+
+/// A message on its way to the server.
+#[derive(Clone)]
+struct Sent {
+    message: ToServer,
+    /// Its sender signed what it must not.
+    malformed: bool,
+}
+
+pub(crate) struct World {
+    scenario: Scenario,
+    terms: Arc<RoundTerms>,
+    server: server::Machine,
+    clients: Vec<client::Machine>,
+    now: u64,
+    /// Drawn again when a client loses its secrets before it said anything.
+    joins: u64,
+    sent: Vec<Sent>,
+    heard: Vec<(usize, ToClient)>,
+    /// Who sealed bad shares, and who handed over wrong ones.
+    bad_sharers: BTreeSet<ClientId>,
+    bad_unmaskers: BTreeSet<ClientId>,
+    coverage: Coverage,
+}
+
+/// A vector that is told from all others in any sum: digit i of base 4 counts client i, in two coordinates of four digits. The
+/// rest is random.
+fn marked(scenario: &Scenario, index: usize, dice: &mut Dice) -> RingVector {
+    let digit = 1 << (2 * (index % 4));
+    let values: Vec<u32> = (0..scenario.dimension as usize)
+        .map(|coordinate| match coordinate {
+            0 | 1 => {
+                if index / 4 == coordinate {
+                    digit
+                } else {
+                    0
+                }
+            }
+            _ => dice.0.next_u32() >> (32 - scenario.bits),
+        })
+        .collect();
+    RingVector::new(scenario.bits, &values).expect("reduced")
+}
+
+/// How often each client's vector is in a sum, by its digits.
+fn counts(sum: &RingVector, clients: usize) -> Vec<u32> {
+    let values = sum.to_values();
+    (0..clients).map(|index| values[index / 4] >> (2 * (index % 4)) & 3).collect()
+}
+
+impl World {
+    pub(crate) fn new(scenario: Scenario) -> Result<Self, Violation> {
+        let mut dice = Dice::new(scenario.seed ^ 0x5eed);
+        let root = IdentityRoot::generate(&mut dice.0);
+        let terms = Arc::new(RoundTerms {
+            corrupt_bp: scenario.corrupt_bp,
+            dropout_bp: scenario.dropout_bp,
+            ..terms(scenario.threat, scenario.clients as u32, scenario.bits, scenario.dimension)
+        });
+        let clients = (0..scenario.clients)
+            .map(|index| {
+                let identity = Arc::new(IdentityKey::generate(&mut dice.0));
+                let not_after = NOW + dice.of(&[30, 7_200, 200_000, 1_000_000, 1_000_000, 1_000_000]);
+                let certificate =
+                    root.certify(ClientId::random(&mut dice.0), identity.public_key(), not_after);
+                let setup = ClientSetup {
+                    terms: Arc::clone(&terms),
+                    floors: Floors { n_min: 2, corrupt_bp: 0, threat: ThreatModel::HonestButCurious },
+                    root: root.public_key(),
+                    certificate,
+                    identity,
+                    parent: PARENT,
+                };
+                client::Machine::new(setup, marked(&scenario, index, &mut dice))
+            })
+            .collect();
+        Ok(Self {
+            scenario,
+            server: server::Machine::new(Arc::clone(&terms), root.public_key())?,
+            terms,
+            clients,
+            now: NOW,
+            joins: 0,
+            sent: Vec::new(),
+            heard: Vec::new(),
+            bad_sharers: BTreeSet::new(),
+            bad_unmaskers: BTreeSet::new(),
+            coverage: Coverage::default(),
+        })
+    }
+
+    /// What came of the round.
+    pub(crate) fn finish(mut self) -> Result<Coverage, Violation> {
+        self.wake()?;
+        let outcome = match self.server.outcome() {
+            Some(Ok(_)) => "released".to_owned(),
+            Some(Err(abort)) => {
+                let reason = format!("{:?}", abort.reason);
+                let name = reason.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+                format!("aborted: {name}")
+            }
+            None => "left open".to_owned(),
+        };
+        self.coverage.count("sequences");
+        self.coverage.count(&outcome);
+        Ok(self.coverage)
+    }
+
+    fn ids(&self) -> Vec<ClientId> {
+        self.clients.iter().map(client::Machine::id).collect()
+    }
+
+    /// Everybody who stopped comes back.
+    fn wake(&mut self) -> Result<(), Violation> {
+        let ids = self.ids();
+        if self.server.wake(&ids)? {
+            self.coverage.count("server restored");
+            self.check_outcome()?;
+        }
+        for client in &mut self.clients {
+            if client.wake()? {
+                self.coverage.count("client restored");
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn apply(&mut self, operation: Operation) -> Result<(), Violation> {
+        self.wake()?;
+        match operation {
+            Operation::Answer { client, step, at_client, at_server, lost, tamper } => {
+                if client < self.clients.len() && self.server.phase().step() == Some(step) {
+                    self.answer(client, step, at_client, at_server, lost, tamper)?;
+                }
+            }
+            Operation::Close { step, fault } => {
+                if self.server.phase().step() == Some(step) {
+                    self.close(step, fault)?;
+                }
+            }
+            Operation::Add { pick } => {
+                let missing = self.server.missing();
+                if !missing.is_empty() {
+                    self.server.add(missing[pick as usize % missing.len()])?;
+                }
+            }
+            Operation::Checkpoint { fault } => {
+                self.coverage.count_if(matches!(self.server.phase(), Phase::Confirm(..)), "checkpoints");
+                self.server.checkpoint(fault);
+            }
+            Operation::Drop { client } => self.set_online(client, false),
+            Operation::Return { client } => self.set_online(client, true),
+            Operation::RepeatToServer { pick } => {
+                if !self.sent.is_empty() {
+                    let sent = self.sent[pick as usize % self.sent.len()].clone();
+                    self.coverage.count("repeated to the server");
+                    self.server.take(&sent.message, sent.malformed, self.now, Fault::None)?;
+                }
+            }
+            Operation::RepeatToClient { pick } => {
+                if !self.heard.is_empty() {
+                    let (client, event) = self.heard[pick as usize % self.heard.len()].clone();
+                    self.coverage.count("repeated to a client");
+                    self.clients[client].take(&event, self.now, Fault::None)?;
+                }
+            }
+            Operation::CorruptToServer { pick } => self.corrupt_to_server(pick)?,
+            Operation::CorruptToClient { client, pick } => {
+                if client < self.clients.len() {
+                    self.corrupt_to_client(client, pick)?;
+                }
+            }
+            Operation::CrashClient { client } => {
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.session = None;
+                }
+            }
+            Operation::CrashServer => self.server.session = None,
+            Operation::DamageClient { client, pick } => {
+                if client < self.clients.len() {
+                    self.damage_client(client, pick)?;
+                }
+            }
+            Operation::DamageServer { pick } => self.damage_server(pick)?,
+            Operation::Advance { seconds } => self.now += seconds,
+        }
+        Ok(())
+    }
+
+    fn set_online(&mut self, client: usize, online: bool) {
+        if let Some(client) = self.clients.get_mut(client) {
+            client.online = online;
+        }
+    }
+
+    fn answer(
+        &mut self,
+        index: usize,
+        step: Step,
+        at_client: Fault,
+        at_server: Fault,
+        lost: bool,
+        tamper: Tamper,
+    ) -> Result<(), Violation> {
+        let id = self.clients[index].id();
+        if !self.clients[index].online {
+            return Ok(());
+        }
+        let reaction = if step == Step::Advertise {
+            self.joins += 1;
+            let mut drawn = Dice::new(self.scenario.seed.wrapping_mul(31) + self.joins);
+            self.clients[index].advertise(RoundSecrets::generate(&mut drawn.0), self.now, at_client)?
+        } else {
+            let Some(event) = self.server.message_for(id)? else { return Ok(()) };
+            self.heard.push((index, event.clone()));
+            self.clients[index].take(&event, self.now, at_client)?
+        };
+        let mut message = match reaction {
+            Reaction::Answered(message) => message,
+            Reaction::Refused(_) => {
+                self.coverage.count("clients that refused");
+                return Ok(());
+            }
+            Reaction::Stopped => return Ok(()),
+        };
+        let tampered = match self.context() {
+            Some(context) => message.tamper(tamper, &self.clients[index].setup.identity, &context),
+            None => false,
+        };
+        let malformed = tampered && tamper == Tamper::Malformed;
+        self.sent.push(Sent { message: message.clone(), malformed });
+        if lost {
+            return Ok(());
+        }
+        let verdict = self.server.take(&message, malformed, self.now, at_server)?;
+        let stored = self.server.taken(step).contains(&id);
+        match verdict {
+            Some(Err(_)) if malformed => self.coverage.count("bad signers excluded"),
+            Some(Err(_)) => self.coverage.count("refused by the server"),
+            // A machine that stopped after the write took the message.
+            _ if stored && tampered && !malformed => {
+                let bad = if step == Step::Share { &mut self.bad_sharers } else { &mut self.bad_unmaskers };
+                bad.insert(id);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> Option<tacit_aggregation::context::Context> {
+        self.clients
+            .iter()
+            .find_map(|client| client.session.as_ref().and_then(|session| session.context()).copied())
+    }
+
+    /// Closes a step. The oracle knows from the messages that were stored whether the round must go on.
+    fn close(&mut self, step: Step, fault: Fault) -> Result<(), Violation> {
+        for client in self.server.missing() {
+            self.server.add(client)?;
+        }
+        let must_go_on = self.must_go_on(step);
+        if !self.server.close(fault)? {
+            return Ok(());
+        }
+        self.coverage.count("steps closed");
+        if let (true, Some(Err(abort))) = (must_go_on, self.server.outcome()) {
+            return Err(format!("everything needed was there, and yet: {abort}"));
+        }
+        self.check_outcome()
+    }
+
+    /// Whether enough is stored for the step to end well. Where shares were bad the rules are finer, and it says no.
+    fn must_go_on(&self, step: Step) -> bool {
+        let taken = |step| self.server.taken(step);
+        let cohort = taken(Step::Advertise).len() as u32;
+        let Ok(params) = self.terms.params(cohort) else { return false };
+        let (t, n_min) = (params.threshold as usize, params.n_min as usize);
+        let shared = taken(Step::Share);
+        // In the complete graph everybody holds a share of everybody else.
+        let enough = |holders: &BTreeSet<ClientId>| {
+            shared.iter().all(|owner| holders.iter().filter(|holder| *holder != owner).count() >= t)
+        };
+        let clean = self.bad_sharers.is_empty();
+        match step {
+            Step::Advertise => true,
+            Step::Share => shared.len() >= n_min && shared.len() > t,
+            Step::Collect => clean && taken(Step::Collect).len() >= n_min && enough(&taken(Step::Collect)),
+            Step::Confirm => {
+                let confirmed = taken(Step::Confirm);
+                clean
+                    && confirmed.len() >= params.quorum() as usize
+                    && confirmed.len() > t
+                    && enough(&confirmed)
+            }
+            Step::Unmask => {
+                let mut answered = taken(Step::Unmask);
+                answered.retain(|client| !self.bad_unmaskers.contains(client));
+                clean && enough(&answered)
+            }
+        }
+    }
+
+    /// A sum that is out is the survivors' plain sum, each once.
+    fn check_outcome(&self) -> Result<(), Violation> {
+        let Some(Ok(sum)) = self.server.outcome() else {
+            let costs = matches!(self.server.outcome(), Some(Err(abort))
+                if matches!(abort.reason, AbortReason::VectorMissing { .. } | AbortReason::ForeignSum));
+            return if costs { Err("the sum of an asked round is lost".to_owned()) } else { Ok(()) };
+        };
+        let Sum { vector, survivors, params, .. } = sum;
+        let uploaded = self.server.taken(Step::Collect);
+        if (survivors.len() as u32) < params.n_min || params.n_min < self.terms.n_min {
+            return Err(format!("{} survivors are released", survivors.len()));
+        }
+        if let Some(stranger) = survivors.iter().find(|client| !uploaded.contains(client)) {
+            return Err(format!("client {stranger} survives without a vector"));
+        }
+        for client in &uploaded {
+            let survives = survivors.contains(client);
+            if survives == self.bad_sharers.contains(client) {
+                return Err(format!("client {client} survives: {survives}, and its shares say otherwise"));
+            }
+        }
+        let excluded =
+            |client: &&ClientId| self.server.excluded.get(*client).is_some_and(|step| *step <= Step::Collect);
+        if let Some(client) = survivors.iter().find(excluded) {
+            return Err(format!("client {client} was excluded and is in the sum"));
+        }
+        let inputs: BTreeMap<ClientId, RingVector> =
+            self.clients.iter().map(|client| (client.id(), client.input.clone())).collect();
+        let expected: Vec<u32> =
+            self.clients.iter().map(|client| survivors.contains(&client.id()).into()).collect();
+        let counted = counts(vector, self.clients.len());
+        if counted != expected {
+            return Err(format!("the clients are in the sum {counted:?} times, and should be {expected:?}"));
+        }
+        if *vector != plain_sum(&inputs, survivors) {
+            return Err("the sum is not the plain sum".to_owned());
+        }
+        Ok(())
+    }
+
+    fn corrupt_to_server(&mut self, pick: u64) -> Result<(), Violation> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let mut dice = Dice::new(pick);
+        // More often one of the open step than an old one.
+        let open = self.server.phase().step();
+        let current: Vec<&Sent> = self.sent.iter().filter(|sent| Some(sent.message.step()) == open).collect();
+        let original = if current.is_empty() || dice.one_in(4) {
+            &self.sent[dice.below(self.sent.len())]
+        } else {
+            current[dice.below(current.len())]
+        };
+        let mut message = original.message.clone();
+        message.corrupt(&mut dice, &self.ids());
+        if message == original.message {
+            return Err("nothing was corrupted".to_owned());
+        }
+        // Of a vector that was taken before only the announcement is compared: nothing else is kept of a repeat.
+        let known = matches!((&message, &original.message), (ToServer::Vector(new), ToServer::Vector(old))
+            if new.header == old.header);
+        let (step, records) = (message.step(), self.server.disk.clone());
+        let vectors = self.server.vectors.clone();
+        let verdict = self.server.take(&message, false, self.now, Fault::None)?;
+        if self.server.disk != records || self.server.vectors != vectors {
+            return Err(format!("an altered message of {step} is stored"));
+        }
+        match verdict {
+            Some(Ok(_)) if !known => Err(format!("an altered message of {step} is accepted")),
+            _ => {
+                self.coverage.count("altered, refused by the server");
+                Ok(())
+            }
+        }
+    }
+
+    fn corrupt_to_client(&mut self, index: usize, pick: u64) -> Result<(), Violation> {
+        let mut dice = Dice::new(pick);
+        let id = self.clients[index].id();
+        let old: Vec<&ToClient> =
+            self.heard.iter().filter(|(client, _)| *client == index).map(|(_, event)| event).collect();
+        let old = if old.is_empty() { None } else { Some(old[dice.below(old.len())].clone()) };
+        let due = self.server.message_for(id)?;
+        let choice = if dice.one_in(2) { due.or(old) } else { old };
+        let (Some(mut event), Some(session)) = (choice, &self.clients[index].session) else { return Ok(()) };
+        let step = match &event {
+            ToClient::Cohort(..) => Step::Share,
+            ToClient::Deliveries(_) => Step::Collect,
+            ToClient::Maps(_) => Step::Confirm,
+            ToClient::Request(_) => Step::Unmask,
+        };
+        let unanswered = session.due() == Some(step);
+        let detectable = event.corrupt(&mut dice);
+        match self.clients[index].take(&event, self.now, Fault::None)? {
+            Reaction::Answered(_) if unanswered && detectable => {
+                Err(format!("client {id} answers an altered message of {step}"))
+            }
+            Reaction::Answered(message) => {
+                // It may be a lie that the client cannot tell; the server can.
+                self.coverage.count("altered, answered by a client");
+                self.sent.push(Sent { message, malformed: false });
+                Ok(())
+            }
+            _ => {
+                self.coverage.count("altered, refused by a client");
+                Ok(())
+            }
+        }
+    }
+
+    fn damage_client(&mut self, index: usize, pick: u64) -> Result<(), Violation> {
+        let mut dice = Dice::new(pick);
+        let other = &self.clients[dice.below(self.clients.len())];
+        let foreign: Vec<Vec<u8>> = if other.id() == self.clients[index].id() {
+            Vec::new()
+        } else {
+            other.disk.values().cloned().collect()
+        };
+        let machine = &mut self.clients[index];
+        let Some(damaged) = damage(&machine.disk, &foreign, &mut dice) else { return Ok(()) };
+        if machine.restore_from(&damaged).is_ok() {
+            return Err(format!("client {} comes back from damaged records", machine.id()));
+        }
+        self.coverage.count("damaged records refused");
+        machine.session = None;
+        Ok(())
+    }
+
+    fn damage_server(&mut self, pick: u64) -> Result<(), Violation> {
+        let mut dice = Dice::new(pick);
+        let foreign: Vec<Vec<u8>> =
+            self.clients[dice.below(self.clients.len())].disk.values().cloned().collect();
+        let open = self.server.phase().step();
+        let lost: Vec<[u8; Key::BYTES]> = self
+            .server
+            .disk
+            .keys()
+            .copied()
+            .filter(|key| open.is_none_or(|open| key[0] < open as u8))
+            .filter(|key| key[1] != Key { step: Step::Share, slot: Slot::Closed }.to_bytes()[1] || key[0] < 5)
+            .collect();
+        let damaged = if !lost.is_empty() && dice.one_in(3) {
+            // A record of a closed step is lost.
+            let mut disk = self.server.disk.clone();
+            disk.remove(&lost[dice.below(lost.len())]);
+            Some(disk)
+        } else {
+            damage(&self.server.disk, &foreign, &mut dice)
+        };
+        let Some(damaged) = damaged else { return Ok(()) };
+        if self.server.restore_from(&damaged).is_ok() {
+            return Err("the server comes back from damaged records".to_owned());
+        }
+        self.coverage.count("damaged records refused");
+        self.server.session = None;
+        Ok(())
+    }
+}
+
+/// A disk on which one record is cut off, has a flipped bit, or was taken from another machine.
+fn damage(disk: &Disk, foreign: &[Vec<u8>], dice: &mut Dice) -> Option<Disk> {
+    let keys: Vec<_> = disk.keys().copied().collect();
+    let key = keys.get(dice.below(keys.len().max(1)))?;
+    let mut damaged = disk.clone();
+    let record = damaged.get_mut(key)?;
+    match dice.below(3) {
+        0 => record.truncate(dice.below(record.len())),
+        1 if !foreign.is_empty() => *record = foreign[dice.below(foreign.len())].clone(),
+        _ => {
+            let place = dice.below(record.len());
+            record[place] ^= 1 << dice.below(8);
+        }
+    }
+    Some(damaged)
+}
