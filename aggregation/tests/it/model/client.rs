@@ -56,7 +56,7 @@ struct Said {
 /// What a client made of an event.
 pub(crate) enum Reaction {
     Answered(ToServer),
-    Refused(ClientError),
+    Refused,
     Stopped,
 }
 
@@ -77,10 +77,6 @@ impl Machine {
 
     pub(crate) fn id(&self) -> ClientId {
         self.setup.certificate.client
-    }
-
-    pub(crate) fn has_left(&self) -> bool {
-        self.said.left
     }
 
     /// Restores the session after a crash; whether there was one.
@@ -135,7 +131,7 @@ impl Machine {
                 self.session = Some(session);
                 Ok(Reaction::Answered(ToServer::Advert(advert)))
             }
-            Err(Unanswered::Refused(error)) => Ok(Reaction::Refused(error)),
+            Err(Unanswered::Refused(_)) => Ok(Reaction::Refused),
             Err(Unanswered::NotStored(Stopped)) => Ok(Reaction::Stopped),
         }
     }
@@ -175,7 +171,7 @@ impl Machine {
                     return Err(format!("a client that left says: {error}"));
                 }
                 self.said.left |= leaves;
-                Ok(Reaction::Refused(error))
+                Ok(Reaction::Refused)
             }
         }
     }
