@@ -100,7 +100,7 @@ impl Scenario {
         let mut dice = Dice::new(seed);
         let scenario = Self {
             seed,
-            clients: dice.of(&[3, 4, 4, 5, 5, 5, 6, 6, 7, 8]),
+            clients: dice.of(&[3, 4, 5, 5, 6, 6, 7, 7, 8, 8]),
             threat: dice.of(&[ThreatModel::SemiMalicious, ThreatModel::HonestButCurious]),
             bits: dice.of(&[8, 12, 16, 17, 32]),
             dimension: 4 + dice.below(13) as u32,
@@ -114,7 +114,7 @@ impl Scenario {
     /// Step by step, so that many rounds get far, with everything else in between. In some lists much goes wrong, in some
     /// little.
     fn operations(&self, dice: &mut Dice) -> Vec<Operation> {
-        let (calm, losses) = (dice.of(&[2, 4, 8, 30]), dice.of(&[6, 20, 60]));
+        let (calm, losses) = (dice.of(&[2, 4, 8, 30]), dice.of(&[8, 30, 100]));
         let mut list = Vec::new();
         for step in Step::ALL {
             let mut clients: Vec<usize> = (0..self.clients).collect();
@@ -134,7 +134,7 @@ impl Scenario {
                     at_client: fault(dice, calm),
                     at_server: fault(dice, calm),
                     lost: dice.one_in(4 * losses),
-                    tamper: match dice.below(20 * losses / 6) {
+                    tamper: match dice.below(6 * losses) {
                         0 => Tamper::Malformed,
                         1 => Tamper::WrongShares,
                         _ => Tamper::None,
@@ -159,8 +159,8 @@ impl Scenario {
         let pick = dice.0.next_u64();
         match dice.below(32) {
             0 => Operation::Drop { client },
-            1 | 2 => Operation::Return { client },
-            3..=5 => Operation::RepeatToServer { pick },
+            1..=3 => Operation::Return { client },
+            4 | 5 => Operation::RepeatToServer { pick },
             6..=8 => Operation::RepeatToClient { pick },
             9..=12 => Operation::CorruptToServer { pick },
             13 => Operation::CorruptToClient { client, pick },

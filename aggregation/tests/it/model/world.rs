@@ -36,8 +36,9 @@ pub(crate) struct World {
     joins: u64,
     sent: Vec<Sent>,
     heard: Vec<(usize, ToClient)>,
-    /// Who sealed bad shares, and who handed over wrong ones.
-    bad_sharers: BTreeSet<ClientId>,
+    /// Who sealed a bad share, and for whom.
+    bad_sharers: BTreeMap<ClientId, ClientId>,
+    /// Who handed over wrong shares.
     bad_unmaskers: BTreeSet<ClientId>,
     coverage: Coverage,
 }
@@ -102,7 +103,7 @@ impl World {
             joins: 0,
             sent: Vec::new(),
             heard: Vec::new(),
-            bad_sharers: BTreeSet::new(),
+            bad_sharers: BTreeMap::new(),
             bad_unmaskers: BTreeSet::new(),
             coverage: Coverage::default(),
         })
@@ -258,8 +259,11 @@ impl World {
             Some(Err(_)) => self.coverage.count("refused by the server"),
             // A machine that stopped after the write took the message.
             _ if stored && tampered && !malformed => {
-                let bad = if step == Step::Share { &mut self.bad_sharers } else { &mut self.bad_unmaskers };
-                bad.insert(id);
+                if let ToServer::Share(message) = &message {
+                    self.bad_sharers.insert(id, message.envelopes[0].to);
+                } else {
+                    self.bad_unmaskers.insert(id);
+                }
             }
             _ => {}
         }
@@ -334,11 +338,21 @@ impl World {
         if let Some(stranger) = survivors.iter().find(|client| !uploaded.contains(client)) {
             return Err(format!("client {stranger} survives without a vector"));
         }
-        for client in &uploaded {
-            let survives = survivors.contains(client);
-            if survives == self.bad_sharers.contains(client) {
-                return Err(format!("client {client} survives: {survives}, and its shares say otherwise"));
-            }
+        // One of two goes when one refused the other's share, and nobody else does.
+        let disputes: Vec<(&ClientId, &ClientId)> = self
+            .bad_sharers
+            .iter()
+            .filter(|(by, of)| uploaded.contains(by) && uploaded.contains(of))
+            .collect();
+        if let Some((by, of)) =
+            disputes.iter().find(|(by, of)| survivors.contains(by) && survivors.contains(of))
+        {
+            return Err(format!("client {by} sealed a bad share for client {of}, and both are in the sum"));
+        }
+        let gone: Vec<&ClientId> = uploaded.iter().filter(|client| !survivors.contains(client)).collect();
+        let disputed = |client: &&ClientId| disputes.iter().any(|(by, of)| by == client || of == client);
+        if gone.len() > disputes.len() || !gone.iter().all(disputed) {
+            return Err(format!("{gone:?} are not in the sum, and there were {} disputes", disputes.len()));
         }
         let excluded =
             |client: &&ClientId| self.server.excluded.get(*client).is_some_and(|step| *step <= Step::Collect);
