@@ -168,7 +168,7 @@ impl Scenario {
             18..=20 => Operation::CrashServer,
             21 | 22 => Operation::DamageClient { client, pick },
             23 | 24 => Operation::DamageServer { pick },
-            25 | 26 => Operation::Advance { seconds: dice.of(&[1, 60, 3_600, 86_400]) },
+            25 | 26 => Operation::Advance { seconds: dice.of(&[1, 10, 60, 3_600, 86_400]) },
             27 | 28 => Operation::Checkpoint { fault: fault(dice, 4) },
             // Out of its order.
             29 if dice.one_in(4) => Operation::Close { step: dice.of(&Step::ALL), fault: Fault::None },
