@@ -15,6 +15,7 @@ use operations::{Operation, Scenario};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
@@ -82,8 +83,7 @@ fn minimise(scenario: Scenario, mut operations: Vec<Operation>) -> (Vec<Operatio
     }
 }
 
-fn report(seed: u64) -> String {
-    let (scenario, operations) = Scenario::generate(seed);
+fn report(scenario: Scenario, operations: Vec<Operation>) -> String {
     let (operations, violation) = minimise(scenario, operations);
     let mut text = format!("{violation}\n{scenario:#?}\n");
     for operation in operations {
@@ -97,20 +97,34 @@ fn setting(name: &str, default: u64) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
 }
 
-#[test]
-fn model_every_list_of_operations_keeps_the_round_sound() {
-    let (sequences, first) = (setting("TACIT_SEQUENCES", SEQUENCES), setting("TACIT_FIRST_SEED", 0));
-    let coverage = (first..first + sequences)
+/// Runs the lists of some seeds, on all cores.
+fn run_all(seeds: Range<u64>, generate: fn(u64) -> (Scenario, Vec<Operation>)) -> Coverage {
+    let coverage = seeds
         .into_par_iter()
         .map(|seed| {
-            let (scenario, operations) = Scenario::generate(seed);
+            let (scenario, operations) = generate(seed);
             run(scenario, &operations).map_err(|_| seed)
         })
         .try_reduce(Coverage::default, |left, right| Ok(left.merge(right)));
-    let coverage = match coverage {
+    match coverage {
         Ok(coverage) => coverage,
-        Err(seed) => panic!("seed {seed}: {}", report(seed)),
-    };
+        Err(seed) => {
+            let (scenario, operations) = generate(seed);
+            panic!("seed {seed}: {}", report(scenario, operations))
+        }
+    }
+}
+
+#[test]
+fn model_of_sparse_graphs() {
+    let coverage = run_all(0..4, Scenario::sparse);
+    assert!(coverage.of("released") >= 1 && coverage.of("server restored") >= 4, "{coverage:?}");
+}
+
+#[test]
+fn model_every_list_of_operations_keeps_the_round_sound() {
+    let (sequences, first) = (setting("TACIT_SEQUENCES", SEQUENCES), setting("TACIT_FIRST_SEED", 0));
+    let coverage = run_all(first..first + sequences, Scenario::small);
     for (what, times) in &coverage.0 {
         println!("{times:>9}  {what}");
     }

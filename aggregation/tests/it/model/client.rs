@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tacit_aggregation::client::{ClientError, ClientSetup, RoundSecrets, Session};
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::journal::{JournalError, Key, Record, Unanswered};
+use tacit_aggregation::journal::{JournalError, Key, Record, Slot, Unanswered};
 use tacit_aggregation::messages::{Advert, Confirm, MaskedUpload, ShareKind, ShareMessage, UnmaskShares};
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::{Step, journal};
@@ -158,6 +158,11 @@ impl Machine {
         };
         match result {
             Ok(answer) => {
+                let key = Key { step: answer.step(), slot: Slot::Member(self.id()) };
+                let deleted = self.said.unmask.is_some();
+                if !deleted && !self.disk.contains_key(&key.to_bytes()) {
+                    return Err(format!("client {} answers in {} without a record", self.id(), key.step));
+                }
                 self.hear(&answer)?;
                 Ok(Reaction::Answered(answer))
             }

@@ -95,8 +95,8 @@ impl Dice {
 }
 
 impl Scenario {
-    /// The scenario and the operations of a seed.
-    pub(crate) fn generate(seed: u64) -> (Self, Vec<Operation>) {
+    /// A small cohort, whose graph is complete, and what happens to it.
+    pub(crate) fn small(seed: u64) -> (Self, Vec<Operation>) {
         let mut dice = Dice::new(seed);
         let scenario = Self {
             seed,
@@ -107,14 +107,34 @@ impl Scenario {
             corrupt_bp: dice.of(&[0, 0, 0, 1_300]),
             dropout_bp: dice.of(&[0, 2_500, 3_000, 3_400]),
         };
-        let operations = scenario.operations(&mut dice);
+        let (calm, losses) = (dice.of(&[2, 4, 8, 30]), dice.of(&[8, 30, 100]));
+        let operations = scenario.operations(calm, losses, &mut dice);
         (scenario, operations)
     }
 
-    /// Step by step, so that many rounds get far, with everything else in between. In some lists much goes wrong, in some
-    /// little.
-    fn operations(&self, dice: &mut Dice) -> Vec<Operation> {
-        let (calm, losses) = (dice.of(&[2, 4, 8, 30]), dice.of(&[8, 30, 100]));
+    /// A cohort just large enough for a sparse graph, to which little happens: there is more of everything.
+    pub(crate) fn sparse(seed: u64) -> (Self, Vec<Operation>) {
+        let mut dice = Dice::new(seed);
+        let scenario = Self {
+            seed,
+            clients: 101 + dice.below(4),
+            threat: if seed.is_multiple_of(2) {
+                ThreatModel::SemiMalicious
+            } else {
+                ThreatModel::HonestButCurious
+            },
+            bits: 32,
+            dimension: 8,
+            corrupt_bp: 0,
+            dropout_bp: 1_000,
+        };
+        let operations = scenario.operations(60, 60, &mut dice);
+        (scenario, operations)
+    }
+
+    /// Step by step, so that many rounds get far, with everything else in between: about one incident for `calm` messages, and
+    /// one of `losses` messages missing.
+    fn operations(&self, calm: usize, losses: usize, dice: &mut Dice) -> Vec<Operation> {
         let mut list = Vec::new();
         for step in Step::ALL {
             let mut clients: Vec<usize> = (0..self.clients).collect();

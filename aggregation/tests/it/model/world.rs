@@ -43,20 +43,24 @@ pub(crate) struct World {
     coverage: Coverage,
 }
 
-/// A vector that is told from all others in any sum: digit i of base 4 counts client i, in two coordinates of four digits. The
-/// rest is random.
+/// Where a client's digit of base 4 is: coordinate and bits to its right.
+fn place(bits: u8, index: usize) -> (usize, usize) {
+    let digits = usize::from(bits) / 2;
+    (index / digits, 2 * (index % digits))
+}
+
+/// A vector that is told from all others in any sum: one digit of base 4 counts each client, in as many coordinates as needed.
+/// The rest is random.
 fn marked(scenario: &Scenario, index: usize, dice: &mut Dice) -> RingVector {
-    let digit = 1 << (2 * (index % 4));
+    let (own, shift) = place(scenario.bits, index);
+    let (last, _) = place(scenario.bits, scenario.clients - 1);
     let values: Vec<u32> = (0..scenario.dimension as usize)
-        .map(|coordinate| match coordinate {
-            0 | 1 => {
-                if index / 4 == coordinate {
-                    digit
-                } else {
-                    0
-                }
+        .map(|coordinate| {
+            if coordinate > last {
+                dice.0.next_u32() >> (32 - scenario.bits)
+            } else {
+                u32::from(coordinate == own) << shift
             }
-            _ => dice.0.next_u32() >> (32 - scenario.bits),
         })
         .collect();
     RingVector::new(scenario.bits, &values).expect("reduced")
@@ -65,7 +69,12 @@ fn marked(scenario: &Scenario, index: usize, dice: &mut Dice) -> RingVector {
 /// How often each client's vector is in a sum, by its digits.
 fn counts(sum: &RingVector, clients: usize) -> Vec<u32> {
     let values = sum.to_values();
-    (0..clients).map(|index| values[index / 4] >> (2 * (index % 4)) & 3).collect()
+    (0..clients)
+        .map(|index| {
+            let (coordinate, shift) = place(sum.bits(), index);
+            values[coordinate] >> shift & 3
+        })
+        .collect()
 }
 
 impl World {
@@ -292,13 +301,17 @@ impl World {
         self.check_outcome()
     }
 
-    /// Whether enough is stored for the step to end well. Where shares were bad the rules are finer, and it says no.
+    /// Whether enough is stored for the step to end well. Where shares were bad or the graph is sparse the rules are finer, and
+    /// it says no.
     fn must_go_on(&self, step: Step) -> bool {
         let taken = |step| self.server.taken(step);
         let cohort = taken(Step::Advertise).len() as u32;
         let Ok(params) = self.terms.params(cohort) else { return false };
         let (t, n_min) = (params.threshold as usize, params.n_min as usize);
         let shared = taken(Step::Share);
+        if params.degree + 1 < params.n {
+            return false;
+        }
         // In the complete graph everybody holds a share of everybody else.
         let enough = |holders: &BTreeSet<ClientId>| {
             shared.iter().all(|owner| holders.iter().filter(|holder| *holder != owner).count() >= t)
@@ -425,7 +438,9 @@ impl World {
             ToClient::Request(_) => Step::Unmask,
         };
         let unanswered = session.due() == Some(step);
-        let detectable = event.corrupt(&mut dice);
+        // In a sparse graph a client is not shown everybody's advert.
+        let complete = self.clients.len() <= tacit_aggregation::params::COMPLETE_UP_TO as usize;
+        let detectable = event.corrupt(&mut dice) && complete;
         match self.clients[index].take(&event, self.now, Fault::None)? {
             Reaction::Answered(_) if unanswered && detectable => {
                 Err(format!("client {id} answers an altered message of {step}"))
