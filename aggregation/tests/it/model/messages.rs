@@ -185,11 +185,11 @@ impl ToClient {
             }
             Self::Request(request) => {
                 match dice.below(4) {
-                    0 => {
+                    0 | 1 => {
                         let index = dice.below(request.maps.shared.members() as usize) as u32;
                         request.maps.survived.set(index, !request.maps.survived.contains(index));
                     }
-                    1 if !request.confirmations.is_empty() => {
+                    2 if !request.confirmations.is_empty() => {
                         request.confirmations[0].signature = Signature([7; 64]);
                     }
                     _ => request.confirmations.truncate(1),

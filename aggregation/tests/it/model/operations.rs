@@ -168,8 +168,11 @@ impl Scenario {
                 list.push(Operation::Close { step, fault: fault(dice, calm) });
             }
         }
-        for _ in 0..dice.below(4) {
-            list.push(self.incident(dice));
+        // What clients said is put to the test when they have said it all.
+        for _ in 0..dice.below(8) {
+            let (client, pick) = (dice.below(self.clients), dice.0.next_u64());
+            let lie = Operation::CorruptToClient { client, pick };
+            list.push(if dice.one_in(2) { lie } else { self.incident(dice) });
         }
         list
     }

@@ -181,6 +181,13 @@ impl Machine {
             Ok(Receipt::Repeated) if !self.taken(step).contains(&client) => {
                 Err(format!("client {client} is told that it was heard in {step}, and was not"))
             }
+            Err(
+                ServerError::Envelopes { .. }
+                | ServerError::VectorLength { .. }
+                | ServerError::ShareList { .. },
+            ) if !stored => {
+                Err(format!("client {client} is to be excluded in {step}, and nothing is stored"))
+            }
             Err(error) if stored && !malformed => {
                 Err(format!("client {client} is refused ({error}) and yet stored in {step}"))
             }
