@@ -393,3 +393,83 @@ pub(crate) fn digest_of(write: impl FnOnce(&mut Writer)) -> Digest {
     write(&mut writer);
     Sha256::digest(writer.written()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, JournalError, Key, Kind, Scope, Slot, Stored as _};
+    use crate::Step;
+    use crate::identity::ClientId;
+    use crate::params::RoundTerms;
+    use crate::params::tests_support::terms;
+
+    #[test]
+    fn keys_sort_as_the_records_are_read() {
+        let mut keys = Vec::new();
+        for step in Step::ALL {
+            keys.push(Key { step, slot: Slot::Checkpoint });
+            keys.extend(
+                [0, 1, 256, u64::MAX].map(|client| Key { step, slot: Slot::Member(ClientId(client)) }),
+            );
+            keys.push(Key { step, slot: Slot::Closed });
+        }
+        assert!(keys.is_sorted());
+        let bytes: Vec<_> = keys.iter().map(|key| key.to_bytes()).collect();
+        assert!(bytes.is_sorted());
+        assert!(keys.iter().zip(&bytes).all(|(key, bytes)| Key::from_bytes(bytes) == Some(*key)));
+        for bad in
+            [[0, 1, 0, 0, 0, 0, 0, 0, 0, 1], [6, 1, 0, 0, 0, 0, 0, 0, 0, 1], [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]]
+        {
+            assert_eq!(Key::from_bytes(&bad), None);
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_whole_or_not_at_all() {
+        let scope = Scope::new(&terms(), None);
+        let key = Key { step: Step::Share, slot: Slot::Closed };
+        let record = scope.record(key, Kind::Closed, None, |writer| [1u32, 2, 3].to_vec().write(writer));
+        let frame = Frame::read(&scope, record.bytes()).expect("its own record");
+        assert_eq!(frame.body::<Vec<u32>>(), Ok(vec![1, 2, 3]));
+        assert_eq!((frame.key, frame.kind, frame.tag), (key, Kind::Closed, record.tag()));
+        let malformed = JournalError::Malformed { key };
+        assert_eq!(frame.body::<u32>(), Err(malformed.clone()), "bytes are left");
+        assert_eq!(frame.body::<Vec<u64>>(), Err(malformed), "bytes are missing");
+        assert!(frame.within(None).is_ok());
+    }
+
+    #[test]
+    fn a_record_is_bound_to_all_of_the_terms_and_to_its_owner() {
+        let owner = Some(ClientId(3));
+        let mut scopes = vec![Scope::new(&terms(), None), Scope::new(&terms(), owner)];
+        let changes: [fn(&mut RoundTerms); 14] = [
+            |t| t.task = crate::params::TaskName::new("other").expect("a name"),
+            |t| t.round += 1,
+            |t| t.plan[0] ^= 1,
+            |t| t.parents.truncate(1),
+            |t| t.ledger_head[0] ^= 1,
+            |t| t.dimension += 1,
+            |t| t.bits += 1,
+            |t| t.threat = crate::params::ThreatModel::HonestButCurious,
+            |t| t.corrupt_bp += 1,
+            |t| t.dropout_bp += 1,
+            |t| t.correctness_bits += 1,
+            |t| t.cohort_min += 1,
+            |t| t.cohort_max += 1,
+            |t| t.n_min += 1,
+        ];
+        for change in changes {
+            let mut terms = terms();
+            change(&mut terms);
+            scopes.push(Scope::new(&terms, owner));
+        }
+        let key = Key { step: Step::Advertise, slot: Slot::Member(ClientId(3)) };
+        for (index, scope) in scopes.iter().enumerate() {
+            let record = scope.record(key, Kind::Started, None, |writer| 7u8.write(writer));
+            for (other, reader) in scopes.iter().enumerate() {
+                let read = Frame::read(reader, record.bytes()).map(|frame| frame.key);
+                let expected = if index == other { Ok(key) } else { Err(JournalError::ForeignRound { key }) };
+                assert_eq!(read, expected, "{index} read as {other}");
+            }
+        }
+    }
+}

@@ -72,7 +72,8 @@ impl<T: Clone> Answered<T> {
 type Answer<T, S> = Result<T, Unanswered<ClientError, S>>;
 
 impl Session {
-    /// Joins a round with fresh secrets, and hands out the advert to send. `now` is in Unix seconds.
+    /// Joins a round with fresh secrets, and hands out the advert to send. `now` is in Unix seconds. A round of which there are
+    /// records is restored and never begun again.
     ///
     /// # Errors
     /// As [`Advertised::resume`], or when the record is not stored.

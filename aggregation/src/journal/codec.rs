@@ -163,3 +163,26 @@ macro_rules! stored {
     )*};
 }
 pub(crate) use stored;
+
+#[cfg(test)]
+mod tests {
+    use super::{Bytes, Reader, Stored, Writer};
+
+    #[test]
+    fn a_count_reserves_nothing() {
+        // Four billion elements are announced and none comes.
+        assert!(Vec::<u64>::read(&mut Reader::new(&[0xff; 4])).is_none());
+        assert!(Bytes::read(&mut Reader::new(&[0xff; 12])).is_none());
+    }
+
+    #[test]
+    fn a_writer_that_grows_keeps_what_was_written() {
+        let mut writer = Writer::new(1);
+        for value in 0..500u16 {
+            value.write(&mut writer);
+        }
+        let bytes = writer.into_bytes();
+        let mut reader = Reader::new(&bytes);
+        assert!((0..500).all(|value| u16::read(&mut reader) == Some(value)) && reader.is_empty());
+    }
+}
