@@ -39,7 +39,7 @@ stored! {
 impl Session {
     /// Comes back from the records of a round, one step after the other as [`Key::to_bytes`] sorts them, within a step in any
     /// order. They are read one at a time. The vectors of survivors that no checkpoint covers have to be added again:
-    /// [`super::Summation::missing`] says whose.
+    /// [`crate::server::Summation::missing`] says whose.
     ///
     /// # Errors
     /// [`JournalError`] names the first record that is damaged, foreign, out of order, or refused; or what is missing.
