@@ -1,15 +1,15 @@
 //! The client's side of a round: `Advertised`, `Shared`, `Masked`, `Confirmed`, `Finished`, each consumed by the step into
 //! the next. Must never answer a step twice in two ways, nor go on after a refusal: the state is gone then, with its secrets.
 //!
-//! To survive a crash a client keeps [`RoundSecrets`] and the messages that it accepted, and stores each before it sends
-//! anything that follows from it. All steps are deterministic, so running them again over the stored messages gives the same
-//! states and the same answers.
+//! All steps are deterministic functions of [`RoundSecrets`] and the messages accepted. [`Session`] drives the states, stores a
+//! record of each step before it hands out the answer, and comes back from the records after a crash.
 
 mod advertised;
 mod confirmed;
 mod error;
 mod masked;
 mod secrets;
+mod session;
 mod shared;
 
 pub use advertised::Advertised;
@@ -19,6 +19,7 @@ pub use masked::Masked;
 pub use secrets::RoundSecrets;
 #[cfg(test)]
 pub(crate) use secrets::UniformScalars;
+pub use session::Session;
 pub use shared::Shared;
 
 use crate::Digest;

@@ -12,6 +12,7 @@ mod cohort;
 pub mod context;
 pub mod graph;
 pub mod identity;
+pub mod journal;
 pub mod kdf;
 mod keys;
 pub mod mask;

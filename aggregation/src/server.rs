@@ -3,8 +3,8 @@
 //!
 //! A phase takes messages one by one, in any order. A bad one is refused with a named error and changes nothing; a client
 //! that signed a bad one is excluded. The same message again is fine; another one for the same step is refused. All phases
-//! are deterministic functions of the messages that they accepted, so a server that stored those before it answered comes
-//! back after a crash by accepting them again.
+//! are deterministic functions of the messages that they accepted, in any order. [`Session`] drives the phases, stores a record
+//! of each message before it acknowledges it, and comes back from the records after a crash.
 
 mod advertise;
 mod collect;
@@ -12,6 +12,7 @@ mod confirm;
 mod disputes;
 mod error;
 mod recover;
+mod session;
 mod share;
 mod summation;
 mod unmask;
@@ -21,6 +22,7 @@ pub use advertise::Advertise;
 pub use collect::Collect;
 pub use confirm::Confirm;
 pub use error::{Abort, AbortReason, ServerError};
+pub use session::{Phase, Session};
 pub use share::Share;
 pub use summation::{MaskedSum, Summation};
 pub use unmask::{Sum, Unmask};

@@ -1,4 +1,4 @@
-//! The steps of a round, for error messages. Must never carry state.
+//! The steps of a round, for error messages and the keys of records. Must never carry state.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Keys are announced.
-    Advertise,
+    Advertise = 1,
     /// Secrets are shared.
     Share,
     /// Masked vectors are collected.
@@ -15,6 +15,11 @@ pub enum Step {
     Confirm,
     /// Shares are handed over.
     Unmask,
+}
+
+impl Step {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Advertise, Self::Share, Self::Collect, Self::Confirm, Self::Unmask];
 }
 
 impl fmt::Display for Step {

@@ -19,12 +19,13 @@ pub struct Confirmed {
     pub(super) confirm: Confirm,
 }
 
-/// The client has answered Unmask. It holds no share any more, only the answer that it gave.
+/// The client has answered Unmask. It holds no key and no share any more, only the answer that it gave.
 #[derive(Debug)]
 pub struct Finished {
-    member: Member,
-    maps: SurvivorMaps,
-    answer: UnmaskShares,
+    pub(super) maps: SurvivorMaps,
+    pub(super) answer: UnmaskShares,
+    /// Cohort index of the owner of each share in the answer.
+    pub(super) owners: Vec<u32>,
 }
 
 impl Confirmed {
@@ -44,7 +45,7 @@ impl Confirmed {
     /// [`ClientError`] names the lie. The client has then left the round, and the shares are gone.
     pub fn unmask(self, request: &UnmaskRequest) -> Result<(Finished, UnmaskShares), ClientError> {
         self.check_request(request)?;
-        let shares = self
+        let (owners, shares) = self
             .peers
             .iter()
             .filter_map(|peer| {
@@ -54,12 +55,13 @@ impl Confirmed {
                 } else {
                     (ShareKind::MaskKey, &holding.mask_key)
                 };
-                Some(UnmaskShare { of: peer.client, kind, share: ShareValue(*share.to_bytes()) })
+                let share = UnmaskShare { of: peer.client, kind, share: ShareValue(*share.to_bytes()) };
+                Some((peer.index, share))
             })
-            .collect();
+            .unzip();
         let mut answer = UnmaskShares { client: self.member.client, shares, signature: Signature([0; 64]) };
         answer.signature = self.member.identity.sign(&answer.payload(self.member.context()));
-        let finished = Finished { member: self.member, maps: self.maps, answer: answer.clone() };
+        let finished = Finished { maps: self.maps, answer: answer.clone(), owners };
         Ok((finished, answer))
     }
 
@@ -112,17 +114,13 @@ impl Finished {
         if request.maps == self.maps {
             return Ok(self.answer.clone());
         }
-        let wanted = |client| {
-            let index = self.member.cohort.index_of(client)?;
-            if !request.maps.shared.contains(index) {
-                return None;
-            }
-            let survived = request.maps.survived.contains(index);
-            Some(if survived { ShareKind::SelfMask } else { ShareKind::MaskKey })
+        let other = |(share, owner): &(&UnmaskShare, &u32)| {
+            let survived = request.maps.survived.contains(**owner);
+            let kind = if survived { ShareKind::SelfMask } else { ShareKind::MaskKey };
+            request.maps.shared.contains(**owner) && kind != share.kind
         };
-        let other = |share: &&UnmaskShare| wanted(share.of).is_some_and(|kind| kind != share.kind);
-        match self.answer.shares.iter().find(other) {
-            Some(share) => Err(ClientError::BothSharesRequested { client: share.of }),
+        match self.answer.shares.iter().zip(&self.owners).find(other) {
+            Some((share, _)) => Err(ClientError::BothSharesRequested { client: share.of }),
             None => Err(ClientError::TwoSurvivorMaps),
         }
     }

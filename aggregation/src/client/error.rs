@@ -253,4 +253,32 @@ pub enum ClientError {
         /// The client that would be exposed.
         client: ClientId,
     },
+
+    // Sessions that survive a crash.
+    /// A second, different set of deliveries.
+    #[error("the server delivers a second, different set of shares")]
+    TwoDeliveries,
+    /// An event that is not due.
+    #[error("a message of {step} came where one of {due} is due: it may come again later")]
+    NotYet {
+        /// The step of the message.
+        step: Step,
+        /// The step that is due.
+        due: Step,
+    },
+    /// An answer that is not kept any more.
+    #[error("this client has answered Unmask and keeps nothing of {step} any more")]
+    AnswerDeleted {
+        /// The step that is asked about.
+        step: Step,
+    },
+    /// The client has refused something before.
+    #[error("this client has left the round: {reason}")]
+    LeftRound {
+        /// What it refused.
+        reason: String,
+    },
+    /// A record could not be stored.
+    #[error("this session could not store a record: restore it from those that are stored")]
+    Interrupted,
 }

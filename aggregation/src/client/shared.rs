@@ -32,6 +32,14 @@ pub struct Shared {
     pub(super) message: Arc<ShareMessage>,
 }
 
+/// What the deliveries leave.
+struct Delivered {
+    peers: Vec<MaskedPeer>,
+    silent: Vec<u32>,
+    refused: Vec<ClientId>,
+    masks: Vec<Mask>,
+}
+
 /// A share pair that was opened, with the points that it must lead to.
 struct Opened {
     self_mask: SecretScalar,
@@ -90,14 +98,46 @@ impl Shared {
                 round_dimension: params.dimension,
             });
         }
+        let Delivered { peers, silent, refused, masks } = self.check_deliveries(deliveries)?;
+        mask::apply(&mut input, &masks);
+
+        let packed = input.to_packed();
+        let mut header = MaskedHeader {
+            client: self.member.client,
+            length: packed.len() as u64,
+            digest: Sha256::digest(&packed).into(),
+            refused,
+            signature: Signature([0; 64]),
+        };
+        header.signature = self.member.identity.sign(&header.payload(self.context()));
+        let masked = Masked { member: self.member, peers, silent, header: header.clone() };
+        Ok((masked, MaskedUpload { header, packed }))
+    }
+
+    /// Comes back to the state after [`Self::mask`] with the deliveries and the announcement that were stored then; none when
+    /// the announcement is not this client's own over these deliveries.
+    pub(super) fn resume_masked(
+        self,
+        deliveries: &[ShareDelivery],
+        header: MaskedHeader,
+    ) -> Result<Option<Masked>, ClientError> {
+        let Delivered { peers, silent, refused, .. } = self.check_deliveries(deliveries)?;
+        let own = self.member.identity.public_key();
+        let signed = own.verify(&header.payload(self.context()), &header.signature);
+        let same = header.client == self.member.client && header.refused == refused && signed;
+        Ok(same.then_some(Masked { member: self.member, peers, silent, header }))
+    }
+
+    /// Checks the neighbours' shares, and finds the masks that they leave.
+    fn check_deliveries(&self, deliveries: &[ShareDelivery]) -> Result<Delivered, ClientError> {
         let senders = self.check_senders(deliveries)?;
         let opened = self.open(&senders);
+        let threshold = self.params().threshold;
         let verified = opened.iter().flatten().count() as u32;
-        if verified < params.threshold {
+        if verified < threshold {
             let refused = opened.len() as u32 - verified;
-            return Err(ClientError::TooFewShares { verified, refused, threshold: params.threshold });
+            return Err(ClientError::TooFewShares { verified, refused, threshold });
         }
-
         let own = self.member.client;
         let mut masks = vec![Mask { key: self_mask_key(self.context(), &self.self_mask), sign: Sign::Add }];
         let mut refused = Vec::new();
@@ -117,20 +157,7 @@ impl Shared {
                     .map(|opened| Holding { self_mask: opened.self_mask, mask_key: opened.mask_key }),
             });
         }
-        mask::apply(&mut input, &masks);
-
-        let packed = input.to_packed();
-        let mut header = MaskedHeader {
-            client: own,
-            length: packed.len() as u64,
-            digest: Sha256::digest(&packed).into(),
-            refused,
-            signature: Signature([0; 64]),
-        };
-        header.signature = self.member.identity.sign(&header.payload(self.context()));
-        let silent = self.silent(&senders);
-        let masked = Masked { member: self.member, peers, silent, header: header.clone() };
-        Ok((masked, MaskedUpload { header, packed }))
+        Ok(Delivered { peers, silent: self.silent(&senders), refused, masks })
     }
 
     /// Matches deliveries with neighbours and checks everything that the server could have checked as well.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Masked vectors are collected. The caller stores them; this keeps only their signed announcements.
 #[derive(Clone, Debug)]
 pub struct Collect {
-    roster: Roster,
+    pub(super) roster: Roster,
     shared: Bitmap,
     messages: BTreeMap<u32, (Arc<ShareMessage>, Tree)>,
     headers: BTreeMap<u32, MaskedHeader>,
@@ -123,6 +123,13 @@ impl Collect {
         }
         self.headers.insert(index, header.clone());
         Ok(Receipt::Accepted)
+    }
+
+    /// Takes an announcement again whose vector was checked before the crash.
+    pub(super) fn restore(&mut self, header: MaskedHeader) -> Result<(), ServerError> {
+        let index = self.check_header(&header)?;
+        self.headers.insert(index, header);
+        Ok(())
     }
 
     fn participant(&self, client: ClientId) -> Result<u32, ServerError> {

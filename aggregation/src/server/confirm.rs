@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Survivors confirm.
 #[derive(Clone, Debug)]
 pub struct Confirm {
-    standing: Standing,
+    pub(super) standing: Standing,
     confirmations: BTreeMap<u32, Confirmation>,
 }
 

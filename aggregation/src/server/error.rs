@@ -179,6 +179,30 @@ pub enum ServerError {
         /// Which secret.
         kind: ShareKind,
     },
+
+    // Sessions that survive a crash.
+    /// The step of the message is not open.
+    #[error("a message of client {client} for {step} came while that step was not open")]
+    NotOpen {
+        /// The sender.
+        client: ClientId,
+        /// The step of the message.
+        step: Step,
+    },
+    /// The sum is not complete, so nobody is asked to unmask it.
+    #[error(
+        "the masked vector of client {client} must be added before the survivors' confirmations are closed"
+    )]
+    VectorNotAdded {
+        /// The survivor.
+        client: ClientId,
+    },
+    /// There is no step to close, or no sum to add to.
+    #[error("the round is not in a step where this can be done")]
+    NotInStep,
+    /// A record could not be stored.
+    #[error("this session could not store a record: restore it from those that are stored")]
+    Interrupted,
 }
 
 /// The end of a round without a sum.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Sealed shares are gathered.
 #[derive(Clone, Debug)]
 pub struct Share {
-    roster: Roster,
+    pub(super) roster: Roster,
     messages: BTreeMap<u32, Arc<ShareMessage>>,
 }
 

@@ -72,6 +72,25 @@ impl Summation {
         Ok(())
     }
 
+    /// Whose vectors are in the sum, and the sum in packed form, which is empty while nobody's is.
+    pub(super) fn so_far(&self) -> (Vec<ClientId>, Vec<u8>) {
+        let packed = self.sum.as_ref().map_or(Vec::new(), RingVector::to_packed);
+        (self.added.keys().copied().collect(), packed)
+    }
+
+    /// Goes on from what [`Self::so_far`] gave, where nothing has been added yet; none when it is not over these survivors.
+    pub(super) fn resume(mut self, added: &[ClientId], packed: &[u8]) -> Option<Self> {
+        let (bits, dimension) = self.shape;
+        if !added.is_empty() {
+            self.sum = Some(RingVector::from_packed(bits, dimension, packed).ok()?);
+        }
+        for client in added {
+            let digest = self.missing.remove(client)?;
+            self.added.insert(*client, digest);
+        }
+        (added.is_empty() == packed.is_empty()).then_some(self)
+    }
+
     /// The sum, once every survivor's vector is in it.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Shares are handed over.
 #[derive(Clone, Debug)]
 pub struct Unmask {
-    standing: Standing,
+    pub(super) standing: Standing,
     confirmations: BTreeMap<u32, Confirmation>,
     answering: Bitmap,
     answers: BTreeMap<u32, UnmaskShares>,

@@ -5,5 +5,6 @@ mod fleet;
 mod honest;
 mod hostile_client;
 mod hostile_server;
+mod model;
 mod resume;
 mod uniformity;
