@@ -11,6 +11,7 @@ mod federation;
 mod fleet;
 pub mod meter;
 pub mod output;
+pub mod plan;
 pub mod progress;
 mod random;
 pub mod report;
