@@ -1,6 +1,6 @@
 //! The parameters of one round's mechanism, checked against each other; every later step reads them from
-//! here. Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`] and
-//! [`Mechanism::with_encoding`].
+//! here. Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`],
+//! [`Mechanism::build_with_bits`] and [`Mechanism::with_encoding`].
 
 mod infeasible;
 mod search;
@@ -153,6 +153,19 @@ impl Mechanism {
     /// [`Infeasible`], saying which number stands in the way and what to change.
     pub fn build(request: &MechanismRequest) -> Result<Self, Infeasible> {
         search::choose(request)
+    }
+
+    /// The mechanism of `bits` bits whose scale makes the expected square error least in the worst case: everyone
+    /// survives and every update points the same way at full length.
+    ///
+    /// A large scale rounds finely, a small one wraps rarely. Of the largest scales that leave K = 4, 4.25, ... 7
+    /// standard deviations in the range, the best is taken. [`Self::build`] always takes K = 4; the two differ most
+    /// where `n^2` is far above `z^2 d`, so that the sum may be far above its noise.
+    ///
+    /// # Errors
+    /// [`Infeasible`], as [`Self::build`]; at the largest scale, if at any, the bits suffice.
+    pub fn build_with_bits(request: &MechanismRequest, bits: u32) -> Result<Self, Infeasible> {
+        search::choose_scale(request, bits)
     }
 
     /// The mechanism with the encoding that a plan already fixed; checks all that [`Self::build`] promises,

@@ -102,6 +102,53 @@ fn more_than_sixteen_bits_only_where_sixteen_do_not_do() {
 }
 
 #[test]
+fn given_bits_get_the_scale_of_least_error() {
+    let at_full = |clients, dimension, noise_multiplier| MechanismRequest {
+        n_min: clients,
+        corrupt: BasisPoints::ZERO,
+        dropout: BasisPoints::ZERO,
+        ..request(clients, dimension, noise_multiplier)
+    };
+    // Variance, in squared units of the update, of a coordinate where a thousand updates agree, and the share of
+    // coordinates that wrap at half of the ring.
+    let worst = |mechanism: &Mechanism| {
+        let request = mechanism.request();
+        let (n, d) = (f64::from(request.clients), request.dimension as f64);
+        let noise = n * (mechanism.local_variance() + 0.25) / mechanism.scale().powi(2);
+        let sum = (n * request.clip).powi(2) / d;
+        let ring = f64::from(1_u32 << mechanism.bits()) / mechanism.scale();
+        let wraps = libm::erfc(ring / 2.0 / (2.0 * (noise + sum)).sqrt());
+        (noise, wraps * ring * ring)
+    };
+    // The sum may be 31 times its noise: at K = 4 wraps would cost more than the noise itself.
+    let request = at_full(1000, 1024, 1.0);
+    let careful = Mechanism::build_with_bits(&request, 16).unwrap();
+    assert_consistent(&careful);
+    assert_eq!(careful.bits(), 16);
+    let (noise, wraps) = worst(&careful);
+    assert!(wraps < 0.02 * noise, "{wraps} beside {noise}");
+    assert!((noise / 0.25).sqrt() < 1.02, "{noise}");
+    let bold = Mechanism::with_encoding(&request, 16, careful.scale() * 1.4).unwrap();
+    let (noise, wraps) = worst(&bold);
+    assert!(wraps > noise, "{wraps} beside {noise}");
+    // Where rounding is what costs, the largest scale is the best.
+    let request = at_full(100, 1 << 19, 4.0);
+    let largest = Mechanism::build_with_bits(&request, 16).unwrap();
+    assert!(matches!(
+        Mechanism::with_encoding(&request, 16, largest.scale() * 1.00002),
+        Err(Infeasible::RangeTooSmall { bits: 16, .. })
+    ));
+    // What no scale serves is refused with the numbers at the largest.
+    let request = at_full(100, 1 << 19, 4.0);
+    assert!(matches!(
+        Mechanism::build_with_bits(&request, 12),
+        Err(Infeasible::Inflated { bits: 12, .. } | Infeasible::RangeTooSmall { bits: 12, .. })
+    ));
+    assert_eq!(Mechanism::build_with_bits(&request, 25), Err(Infeasible::Bits { bits: 25 }));
+    assert_eq!(Mechanism::build_with_bits(&request, 7), Err(Infeasible::Bits { bits: 7 }));
+}
+
+#[test]
 fn replace_one_doubles_sensitivity_and_noise() {
     let zero_out = Mechanism::build(&request(128, 6144, 1.0)).unwrap();
     let replace = MechanismRequest { adjacency: Adjacency::ReplaceOne, ..request(128, 6144, 1.0) };
