@@ -5,6 +5,7 @@ mod plan;
 mod simulate;
 mod sweep;
 mod table;
+mod utility;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     Report(Render),
     /// Choose the parameters of one round: graph, thresholds, encoding, noise, cost
     Plan(plan::Plan),
+    /// Measure what privacy costs in accuracy, beside central noise at equal epsilon
+    Utility(utility::Utility),
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }
         Command::Plan(plan) => plan.run(),
+        Command::Utility(utility) => utility.run(),
     }
 }
 

@@ -24,6 +24,7 @@ mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
+pub mod utility;
 pub mod workers;
 
 pub use error::SimulationError;
