@@ -57,9 +57,13 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
 /// every update points the same way.
 fn worst_variance(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
     let clients = f64::from(request.clients);
-    let sum = clients * scale * request.clip;
-    let signal = flatness(request.dimension) * sum * sum / request.dimension as f64;
-    signal + clients / 4.0 + clients * local_variance
+    worst_signal(request, scale) + clients / 4.0 + clients * local_variance
+}
+
+/// `rho (n s c)^2 / d`: the part of [`worst_variance`] that the updates themselves have.
+fn worst_signal(request: &MechanismRequest, scale: f64) -> f64 {
+    let sum = f64::from(request.clients) * scale * request.clip;
+    flatness(request.dimension) * sum * sum / request.dimension as f64
 }
 
 /// `2K` times the square root of [`worst_variance`], or four times a single update's norm bound where that is more: an
@@ -114,14 +118,19 @@ pub(super) fn choose_scale(request: &MechanismRequest, bits: u32) -> Result<Mech
 }
 
 /// Expected square error of a decoded coordinate of the sum in the worst case, in squared units of the update and at
-/// equal privacy: noise, rounding (at most 1/4 for each client) and wraps, each of which puts a coordinate off by 2^b.
+/// equal privacy: noise, rounding (at most 1/4 for each client) and wraps.
+///
+/// A wrap takes 2^b off a coordinate X of about 2^b / 2, of which the share r of the noise in the variance is error
+/// already: the square error goes from `(r X)^2` to `(r X - 2^b)^2`, which is `(1 - r) 2^2b` more.
 fn worst_error(mechanism: &Mechanism) -> f64 {
     let (request, scale) = (mechanism.request(), mechanism.scale());
     let clients = f64::from(request.clients);
     let ring = f64::from(1_u32 << mechanism.bits());
-    let deviation = worst_variance(request, scale, mechanism.local_variance()).sqrt();
-    let wraps = libm::erfc(ring / (2.0 * std::f64::consts::SQRT_2 * deviation));
-    let squares = clients * mechanism.local_variance() + clients / 4.0 + wraps * ring * ring;
+    let variance = worst_variance(request, scale, mechanism.local_variance());
+    let wraps = libm::erfc(ring / (2.0 * (2.0 * variance).sqrt()));
+    let squares = clients * mechanism.local_variance()
+        + clients / 4.0
+        + wraps * ring * ring * worst_signal(request, scale) / variance;
     // Summing discrete Gaussians costs privacy, which more noise would have to make good.
     let discreteness = mechanism.overhead() / mechanism.sensitivity_inflation();
     squares / (scale * scale) * discreteness * discreteness

@@ -118,7 +118,7 @@ fn given_bits_get_the_scale_of_least_error() {
         let sum = (n * request.clip).powi(2) / d;
         let ring = f64::from(1_u32 << mechanism.bits()) / mechanism.scale();
         let wraps = libm::erfc(ring / 2.0 / (2.0 * (noise + sum)).sqrt());
-        (noise, wraps * ring * ring)
+        (noise, wraps * ring * ring * sum / (sum + noise))
     };
     // The sum may be 31 times its noise: at K = 4 wraps would cost more than the noise itself.
     let request = at_full(1000, 1024, 1.0);

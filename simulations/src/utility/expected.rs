@@ -19,9 +19,9 @@ const HALVINGS: u32 = 60;
 pub(super) struct Expected {
     /// Square error of noise and rounding, in squared units of the update.
     pub(super) smooth: f64,
-    /// Square error of wraps, in squared units of the update.
+    /// What wraps add to it; less than nothing where a wrap brings noise back towards the middle.
     pub(super) wraps: f64,
-    /// Mean fourth power of the wraps' error.
+    /// What wraps add to the mean fourth power of the error, roughly.
     wraps_fourth: f64,
 }
 
@@ -36,19 +36,27 @@ impl Expected {
             Updates::Random => n.sqrt() * norm,
             Updates::Aligned => n * norm,
         };
-        let deviation = (length * length / dimension + smooth).sqrt();
+        let variance = length * length / dimension + smooth;
+        let (deviation, share) = (variance.sqrt(), smooth / variance);
         let ring = 2.0_f64.powi(mechanism.bits() as i32);
-        // Beyond (2k - 1)/2 rings from the middle a coordinate is off by at least k rings.
-        let beyond = |k: f64| libm::erfc((2.0 * k - 1.0) * ring / 2.0 / (2.0_f64.sqrt() * deviation));
-        let moment = |power: i32| {
-            let part = |k: f64| beyond(k) * (k.powi(power) - (k - 1.0).powi(power));
-            (1..=WRAPS).map(|k| part(f64::from(k))).sum::<f64>() * ring.powi(power)
-        };
+        // From 2k - 1 half rings on a coordinate X is off by k rings. Of X the noise N is `share X` on average, so that the kth
+        // ring changes the square error from (N - (k - 1) ring)^2 to (N - k ring)^2, on average by
+        // (2k - 1) ring^2 - 2 share ring |X|: nothing, nearly, where all is noise.
+        let (mut wraps, mut wraps_fourth) = (0.0, 0.0);
+        for k in (1..=WRAPS).map(f64::from) {
+            let edge = (2.0 * k - 1.0) * ring / 2.0;
+            let beyond = libm::erfc(edge / (2.0_f64.sqrt() * deviation));
+            // The mean of |X| over what is beyond.
+            let mean = 2.0 * deviation * (-edge * edge / (2.0 * variance)).exp() / (2.0 * PI).sqrt();
+            wraps += (2.0 * k - 1.0) * ring * ring * beyond - 2.0 * share * ring * mean;
+            let noise = share * edge;
+            wraps_fourth += ((noise - k * ring).powi(4) - (noise - (k - 1.0) * ring).powi(4)) * beyond;
+        }
         let unit = mechanism.scale() * n;
         Self {
             smooth: smooth / (unit * unit),
-            wraps: moment(2) / (unit * unit),
-            wraps_fourth: moment(4) / unit.powi(4),
+            wraps: wraps / (unit * unit),
+            wraps_fourth: wraps_fourth / unit.powi(4),
         }
     }
 
@@ -92,6 +100,7 @@ pub(super) fn central_multiplier(epsilon: f64, delta: f64) -> Result<f64, Accoun
 mod tests {
     use super::*;
     use crate::utility::request;
+    use crate::utility::tests::largest;
 
     #[test]
     fn rounding_has_the_variance_of_its_fraction() {
@@ -117,20 +126,32 @@ mod tests {
     }
 
     #[test]
-    fn wraps_are_as_frequent_as_the_tail_of_the_sum() {
-        let mechanism = Mechanism::build_with_bits(&request(300, 1024, 1.0), 12).expect("feasible");
-        let random = Expected::of(&mechanism, 300, Updates::Random);
-        let aligned = Expected::of(&mechanism, 300, Updates::Aligned);
-        assert_eq!(random.smooth, aligned.smooth);
-        // The plan's range holds 4.75 standard deviations of the aligned sum here: erfc(4.75 / sqrt(2)) = 2.03e-6.
-        let norm = mechanism.scale();
-        let deviation =
-            (300.0 * (300.0 * norm * norm / 1024.0 + mechanism.local_variance() + 1.0 / 6.0)).sqrt();
-        let tail = libm::erfc(2048.0 / deviation / 2.0_f64.sqrt());
-        let wraps = tail * (4096.0 / norm / 300.0).powi(2);
-        assert!((aligned.wraps / wraps - 1.0).abs() < 1e-3, "{} and {wraps}", aligned.wraps);
-        assert!(random.wraps < 1e-6 * wraps);
-        assert!((2.0e-6..2.1e-6).contains(&tail), "{tail}");
+    fn wraps_cost_what_the_ring_takes_from_a_sum() {
+        // Integrated over signal and noise on a grid: the square error of what is left of their sum in the ring.
+        for (clients, dimension, updates) in [(300, 256, Updates::Aligned), (40, 1024, Updates::Random)] {
+            let mechanism = largest(&request(clients, dimension, 1.0), 12);
+            let expected = Expected::of(&mechanism, clients, updates);
+            let unit = mechanism.scale() * f64::from(clients);
+            let noise = expected.smooth.sqrt() * unit;
+            let length = match updates {
+                Updates::Random => f64::from(clients).sqrt(),
+                Updates::Aligned => f64::from(clients),
+            };
+            let signal = length * mechanism.scale() / (dimension as f64).sqrt();
+            let (mut sum, mut weights) = (0.0, 0.0);
+            let steps = || (-400..=400).map(|i| f64::from(i) / 50.0);
+            for s in steps() {
+                for e in steps() {
+                    let weight = (-(s * s + e * e) / 2.0_f64).exp();
+                    let rings = ((s * signal + e * noise) / 4096.0).round();
+                    sum += weight * ((e * noise - 4096.0 * rings).powi(2) - (e * noise).powi(2));
+                    weights += weight;
+                }
+            }
+            let integrated = sum / weights / (unit * unit);
+            let tolerance = 0.02 * integrated.abs() + 1e-6 * expected.smooth;
+            assert!((expected.wraps - integrated).abs() < tolerance, "{} and {integrated}", expected.wraps);
+        }
     }
 
     #[test]
