@@ -147,7 +147,7 @@ impl Mechanism {
     /// For given bits b the scale s is the largest (cut to six significant digits) with `2^b >= 2K sqrt(rho
     /// (n s c)^2 / d + n/4 + n sigma_l^2)`, K = 4, `rho = d/p`: everyone survives and every update points the
     /// same way. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that
-    /// 16, if feasible; failing that the fewest up to 24 that are.
+    /// the fewest from 16 to 24 whose overhead is below [`MAX_INFLATION`]; failing that 16, if feasible.
     ///
     /// # Errors
     /// [`Infeasible`], saying which number stands in the way and what to change.

@@ -2,7 +2,8 @@
 //! Must never use a function whose last bits differ between machines to fix a number that a plan carries.
 
 use super::{
-    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MIN_BITS, Mechanism, MechanismRequest, check, flatness,
+    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MAX_INFLATION, MIN_BITS, Mechanism, MechanismRequest, check,
+    flatness,
 };
 
 /// Overhead below which fewer bits are preferred to less noise.
@@ -76,25 +77,29 @@ pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_varia
 /// See [`Mechanism::build`].
 pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible> {
     let honest_minimum = check(request)?;
-    let mut preferred = None;
+    let mut preferred = Err(Infeasible::Bits { bits: PREFERRED_BITS });
     for bits in MIN_BITS..=PREFERRED_BITS {
         let candidate = at_bits(request, honest_minimum, bits, 1.0);
         match candidate {
             Ok(mechanism) if mechanism.overhead() < TARGET_OVERHEAD => return Ok(mechanism),
-            other => preferred = Some(other),
+            other => preferred = other,
         }
     }
-    if let Some(Ok(mechanism)) = preferred {
-        return Ok(mechanism);
+    // What is accepted with more overhead than wanted must not cost more than rounding may.
+    let bearable = |candidate: &Result<Mechanism, Infeasible>| {
+        candidate.as_ref().is_ok_and(|mechanism| mechanism.overhead() < MAX_INFLATION)
+    };
+    if bearable(&preferred) {
+        return preferred;
     }
     let mut last = Err(Infeasible::Bits { bits: MAX_BITS });
     for bits in PREFERRED_BITS + 1..=MAX_BITS {
         last = at_bits(request, honest_minimum, bits, 1.0);
-        if last.is_ok() {
-            break;
+        if bearable(&last) {
+            return last;
         }
     }
-    last
+    preferred.or(last)
 }
 
 /// See [`Mechanism::build_with_bits`].

@@ -94,6 +94,12 @@ fn more_than_sixteen_bits_only_where_sixteen_do_not_do() {
     assert!(wide.sensitivity_inflation() > 1.05 && wide.sensitivity_inflation() < MAX_INFLATION);
     let wider = Mechanism::build(&request(10_000, 10_000_000, 8.0)).unwrap();
     assert!(wider.bits() > 16);
+    // At 16 bits ten thousand shares would be so narrow that their sum is unlike a Gaussian, and epsilon without bound.
+    let narrow = request(10_000, 6144, 1.0);
+    let many = Mechanism::build(&narrow).unwrap();
+    assert!(many.bits() > 16 && many.overhead() < 1.2, "{many:?}");
+    let at_sixteen = Mechanism::build_with_bits(&narrow, 16).unwrap();
+    assert!(at_sixteen.overhead() > MAX_INFLATION, "{at_sixteen:?}");
     assert_consistent(&wider);
     assert!(matches!(
         Mechanism::build(&request(60_000, MAX_DIMENSION, 300.0)),
