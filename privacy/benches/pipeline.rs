@@ -2,6 +2,7 @@
 //! memory's limit. Ends with an error where a step holds more than one vector beside its input.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "pipeline/heap.rs"]
 mod heap;
 
 use std::hint::black_box;

@@ -13,14 +13,14 @@ static ALLOCATOR: Counting = Counting;
 struct Counting;
 
 /// Forgets the most there ever was and gives the bytes that are on the heap.
-pub fn start() -> usize {
+pub(crate) fn start() -> usize {
     let now = NOW.load(Relaxed);
     MOST.store(now, Relaxed);
     now
 }
 
 /// The most bytes on the heap since [`start`].
-pub fn most() -> usize {
+pub(crate) fn most() -> usize {
     MOST.load(Relaxed)
 }
 
