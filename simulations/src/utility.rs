@@ -8,7 +8,7 @@ pub mod table;
 
 use serde::Serialize;
 use tacit_privacy::{
-    AccountantError, Adjacency, BasisPoints, Infeasible, Mechanism, MechanismRequest, PipelineError, RdpCurve,
+    AccountantError, Adjacency, BasisPoints, Infeasible, Mechanism, MechanismRequest, RdpCurve,
 };
 
 use crate::progress::Progress;
@@ -182,7 +182,7 @@ pub enum UtilityError {
     },
     /// A vector did not go through the pipeline.
     #[error(transparent)]
-    Pipeline(#[from] PipelineError),
+    Contribution(#[from] tacit_client::contribution::ContributionError),
     /// A cost cannot be stated.
     #[error(transparent)]
     Account(#[from] AccountantError),

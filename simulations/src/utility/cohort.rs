@@ -4,7 +4,10 @@
 use rand::Rng;
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
-use tacit_privacy::{Clipped, Mechanism, PipelineError, RotationSeed, decode_sum};
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_client::contribute;
+use tacit_client::contribution::ContributionError;
+use tacit_privacy::{Clipped, Mechanism, RotationSeed, decode_sum};
 
 use super::Updates;
 use crate::random::{Purpose, generator};
@@ -27,15 +30,15 @@ pub(super) struct Rounds<'a> {
 
 /// Sums of a stretch of clients.
 struct Sums {
-    /// Of the noised vectors, modulo 2^32.
-    ring: Vec<u32>,
+    /// Of the noised vectors, modulo 2^bits.
+    ring: RingVector,
     /// Of the clipped updates.
     exact: Vec<f64>,
 }
 
 impl Rounds<'_> {
     /// Root mean square error of the decoded mean against the mean of the clipped updates, over all coordinates of all rounds.
-    pub(super) fn rmse(&self) -> Result<f64, PipelineError> {
+    pub(super) fn rmse(&self) -> Result<f64, ContributionError> {
         let squares: Vec<f64> =
             (0..self.repetitions).into_par_iter().map(|round| self.round(round)).collect::<Result<_, _>>()?;
         let coordinates = f64::from(self.repetitions) * self.mechanism.dimension() as f64;
@@ -47,7 +50,7 @@ impl Rounds<'_> {
     }
 
     /// Sum of the square errors of one decoded sum.
-    fn round(&self, round: u32) -> Result<f64, PipelineError> {
+    fn round(&self, round: u32) -> Result<f64, ContributionError> {
         let mechanism = self.mechanism;
         let mut rotation = RotationSeed([0; 32]);
         self.generator(Purpose::Rotation, 0, round).fill_bytes(&mut rotation.0);
@@ -55,19 +58,19 @@ impl Rounds<'_> {
         let mut stretches = stretches.collect::<Result<Vec<_>, _>>()?.into_iter();
         let Some(mut total) = stretches.next() else { return Ok(0.0) };
         for stretch in stretches {
-            total.add(&stretch.ring, &stretch.exact);
+            total.add(&stretch.ring, &stretch.exact)?;
         }
-        let mask = u32::MAX >> (32 - mechanism.bits());
-        total.ring.iter_mut().for_each(|residue| *residue &= mask);
-        let decoded = decode_sum(&total.ring, mechanism, &rotation)?;
+        let decoded = decode_sum(&total.ring.to_values(), mechanism, &rotation)?;
         let square = |(found, exact): (&f32, &f64)| (f64::from(*found) - exact).powi(2);
         Ok(decoded.iter().zip(&total.exact).map(square).sum())
     }
 
     /// Every [`STRETCHES`]th client from `index` on, one after the other.
-    fn stretch(&self, index: u32, round: u32, rotation: &RotationSeed) -> Result<Sums, PipelineError> {
+    fn stretch(&self, index: u32, round: u32, rotation: &RotationSeed) -> Result<Sums, ContributionError> {
         let (dimension, clip) = (self.mechanism.dimension(), self.mechanism.clip());
-        let mut sums = Sums { ring: vec![0; dimension], exact: vec![0.0; dimension] };
+        // At most 24 bits.
+        let bits = self.mechanism.bits() as u8;
+        let mut sums = Sums { ring: RingVector::zeros(bits, dimension)?, exact: vec![0.0; dimension] };
         let mut shared = Vec::new();
         if self.updates == Updates::Aligned {
             shared = direction(dimension, self.generator(Purpose::Update, 0, round));
@@ -84,17 +87,18 @@ impl Rounds<'_> {
             let kept = (clip / norm).min(1.0);
             let exact: Vec<f64> = update.iter().map(|value| f64::from(*value) * kept).collect();
             let mut noise = self.generator(Purpose::Protocol, client, round);
-            let noised = Clipped::new(update, clip)?.rotate(rotation).noise(self.mechanism, &mut noise)?;
-            sums.add(&noised.into_ring(), &exact);
+            let noised = contribute(Clipped::new(update, clip)?, self.mechanism, rotation, &mut noise)?;
+            sums.add(&noised, &exact)?;
         }
         Ok(sums)
     }
 }
 
 impl Sums {
-    fn add(&mut self, ring: &[u32], exact: &[f64]) {
-        self.ring.iter_mut().zip(ring).for_each(|(sum, residue)| *sum = sum.wrapping_add(*residue));
+    fn add(&mut self, ring: &RingVector, exact: &[f64]) -> Result<(), ContributionError> {
+        self.ring.add(ring)?;
         self.exact.iter_mut().zip(exact).for_each(|(sum, value)| *sum += value);
+        Ok(())
     }
 }
 
