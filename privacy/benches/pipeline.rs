@@ -1,6 +1,9 @@
-//! Time of each step of the client's pipeline, beside the time of copying the same vector: the memory's
-//! limit.
+//! Time and memory of each step of the client's pipeline and of decoding, beside the time of copying the same vector: the
+//! memory's limit. Ends with an error where a step holds more than one vector beside its input.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "pipeline/heap.rs"]
+mod heap;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,6 +17,11 @@ use tacit_privacy::{
 
 const SEED: RotationSeed = RotationSeed([9; 32]);
 const CLIP: f64 = 1.0;
+/// A power of two on each side of the caches, and a number that is none: the rotation then has two stages.
+const DIMENSIONS: [usize; 3] = [1 << 16, 1 << 20, 1_000_000];
+/// Bytes that a step may hold beside one vector.
+const SLACK: usize = 64 << 10;
+const TRIES: usize = 20;
 
 fn mechanism(dimension: usize) -> Mechanism {
     Mechanism::build(&MechanismRequest {
@@ -34,26 +42,33 @@ fn update(dimension: usize) -> Vec<f32> {
     (0..dimension).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect()
 }
 
+fn clipped(dimension: usize) -> Clipped {
+    Clipped::new(update(dimension), CLIP).unwrap()
+}
+
 fn rotated(dimension: usize) -> Rotated {
-    Clipped::new(update(dimension), CLIP).unwrap().rotate(&SEED)
+    clipped(dimension).rotate(&SEED)
 }
 
 fn steps(criterion: &mut Criterion) {
-    for dimension in [1 << 16, 1 << 20] {
+    for dimension in DIMENSIONS {
         let mechanism = mechanism(dimension);
-        let mut group = criterion.benchmark_group(format!("d=2^{}", dimension.ilog2()));
+        let mut group = criterion.benchmark_group(format!("d={dimension}"));
         group.throughput(Throughput::Elements(dimension as u64)).sample_size(10);
         group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         let (source, mut target) = (update(dimension), vec![0.0_f32; dimension]);
         group.bench_function("copy", |bencher| {
             bencher.iter(|| black_box(&mut target).copy_from_slice(black_box(&source)))
         });
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
         group.bench_function("encode", |bencher| {
-            let clip_and_rotate = |values| Clipped::new(values, CLIP).unwrap().rotate(&SEED);
-            bencher.iter_batched(|| source.clone(), clip_and_rotate, BatchSize::PerIteration);
+            let encode = |values| {
+                let rotated = Clipped::new(values, CLIP).unwrap().rotate(&SEED);
+                rotated.round_and_wipe(&mechanism, &mut rng).unwrap();
+            };
+            bencher.iter_batched(|| source.clone(), encode, BatchSize::PerIteration);
         });
-        group.bench_function("noise", |bencher| {
-            let mut rng = ChaCha20Rng::seed_from_u64(1);
+        group.bench_function("round and noise", |bencher| {
             let noise = |rotated: Rotated| rotated.noise(&mechanism, &mut rng).unwrap();
             bencher.iter_batched(|| rotated(dimension), noise, BatchSize::PerIteration);
         });
@@ -66,39 +81,65 @@ fn steps(criterion: &mut Criterion) {
     }
 }
 
-/// The shortest of `tries` runs of `work` on what `prepare` makes.
-fn shortest<I, O>(tries: usize, mut prepare: impl FnMut() -> I, mut work: impl FnMut(I) -> O) -> Duration {
+/// The shortest of several runs of `work` on what `prepare` makes, and the most bytes on the heap beyond those before it.
+fn best<I, O>(mut prepare: impl FnMut() -> I, mut work: impl FnMut(I) -> O) -> (Duration, usize) {
     let mut run = || {
         let input = prepare();
+        let before = heap::start();
         let start = Instant::now();
         let output = black_box(work(black_box(input)));
         let elapsed = start.elapsed();
+        let extra = heap::most() - before;
         drop(output);
-        elapsed
+        (elapsed, extra)
     };
-    (0..tries).map(|_| run()).min().unwrap_or_default()
+    let runs: Vec<_> = (0..TRIES).map(|_| run()).collect();
+    let shortest = runs.iter().map(|run| run.0).min().unwrap();
+    (shortest, runs.iter().map(|run| run.1).max().unwrap())
 }
 
 fn ratios(_: &mut Criterion) {
-    println!("step against a copy of the same vector (shortest of 20 runs)");
-    for dimension in [1 << 16, 1 << 20] {
+    println!("one core, shortest of {TRIES} runs; memory beside the input, in vectors of 4 d bytes");
+    for dimension in DIMENSIONS {
         let mechanism = mechanism(dimension);
         let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let mut other = ChaCha20Rng::seed_from_u64(4);
         let (source, mut target) = (update(dimension), vec![0.0_f32; dimension]);
-        let copy = shortest(20, || (), |()| target.copy_from_slice(black_box(&source)));
+        let copy = best(|| (), |()| target.copy_from_slice(black_box(&source)));
         let ring = rotated(dimension).noise(&mechanism, &mut rng).unwrap().into_ring();
-        let encode =
-            shortest(20, || source.clone(), |values| Clipped::new(values, CLIP).unwrap().rotate(&SEED));
-        let noise =
-            shortest(20, || rotated(dimension), |rotated| rotated.noise(&mechanism, &mut rng).unwrap());
-        let decode = shortest(20, || (), |()| decode_sum(&ring, &mechanism, &SEED).unwrap());
-        for (name, time) in [("copy", copy), ("encode", encode), ("noise", noise), ("decode", decode)] {
-            let ratio = time.as_secs_f64() / copy.as_secs_f64();
-            let rate = dimension as f64 / time.as_secs_f64() / 1e6;
-            let power = dimension.ilog2();
+        let clip = best(|| source.clone(), |values| Clipped::new(values, CLIP).unwrap());
+        let rotate = best(|| clipped(dimension), |clipped| clipped.rotate(&SEED));
+        let round =
+            best(|| rotated(dimension), |rotated| rotated.round_and_wipe(&mechanism, &mut rng).unwrap());
+        let encode = best(
+            || source.clone(),
+            |values| {
+                let rotated = Clipped::new(values, CLIP).unwrap().rotate(&SEED);
+                rotated.round_and_wipe(&mechanism, &mut rng).unwrap();
+            },
+        );
+        let all = best(
+            || source.clone(),
+            |values| Clipped::new(values, CLIP).unwrap().rotate(&SEED).noise(&mechanism, &mut other).unwrap(),
+        );
+        let decode = best(|| (), |()| decode_sum(&ring, &mechanism, &SEED).unwrap());
+        let steps = [
+            ("copy", copy),
+            ("clip", clip),
+            ("rotate", rotate),
+            ("scale and round", round),
+            ("encode: these three", encode),
+            ("encode with noise", all),
+            ("decode", decode),
+        ];
+        for (name, (time, extra)) in steps {
+            let milliseconds = time.as_secs_f64() * 1e3;
+            let ratio = time.as_secs_f64() / copy.0.as_secs_f64();
+            let vectors = extra as f64 / (4 * dimension) as f64;
             println!(
-                "d=2^{power} {name:>6}: {time:>10.3?}, {rate:>7.1} M coordinates/s, {ratio:>6.1} x copy"
+                "d={dimension:<8} {name:<20} {milliseconds:>9.3} ms {ratio:>8.1} x copy {vectors:>7.3} vectors"
             );
+            assert!(extra <= 4 * dimension + SLACK, "{name} holds {extra} bytes beside its input");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The parameters of one round's mechanism, checked against each other; every later step reads them from
-//! here. Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`] and
-//! [`Mechanism::with_encoding`].
+//! here. Must never exist in an inconsistent state: the only ways in are [`Mechanism::build`],
+//! [`Mechanism::build_with_bits`] and [`Mechanism::with_encoding`].
 
 mod infeasible;
 mod law;
@@ -155,13 +155,27 @@ impl Mechanism {
     ///
     /// For given bits b the scale s is the largest (cut to six significant digits) with `2^b >= 2K sqrt(rho
     /// (n s c)^2 / d + n/4 + n sigma_l^2)`, K = 4, `rho = d/p`: everyone survives and every update points the
-    /// same way. Skellam's heavier tails need `K^2 / 3` more. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is below 1.05; failing that
-    /// 16, if feasible; failing that the fewest up to 24 that are.
+    /// same way. Skellam's heavier tails need `K^2 / 3` more. Of 8 to 16 bits the fewest are taken whose [`Self::overhead`] is
+    /// below 1.05; failing that the fewest from 16 to 24 whose overhead is below [`MAX_INFLATION`]; failing that 16, if
+    /// feasible.
     ///
     /// # Errors
     /// [`Infeasible`], saying which number stands in the way and what to change.
     pub fn build(request: &MechanismRequest) -> Result<Self, Infeasible> {
         search::choose(request)
+    }
+
+    /// The mechanism of `bits` bits whose scale makes the expected square error least in the worst case: everyone
+    /// survives and every update points the same way at full length.
+    ///
+    /// A large scale rounds finely, a small one wraps rarely. Of the largest scales that leave K = 4, 4.25, ... 7
+    /// standard deviations in the range, the best is taken. [`Self::build`] always takes K = 4; the two differ most
+    /// where `n^2` is far above `z^2 d`, so that the sum may be far above its noise.
+    ///
+    /// # Errors
+    /// [`Infeasible`], as [`Self::build`]; at the largest scale, if at any, the bits suffice.
+    pub fn build_with_bits(request: &MechanismRequest, bits: u32) -> Result<Self, Infeasible> {
+        search::choose_scale(request, bits)
     }
 
     /// The mechanism with the encoding that a plan already fixed; checks all that [`Self::build`] promises,

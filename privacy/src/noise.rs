@@ -70,6 +70,30 @@ impl Rotated {
         mechanism: &Mechanism,
         rng: &mut R,
     ) -> Result<Noised, PipelineError> {
+        let mut stream = KeyStream::new(rng);
+        let mut integers = self.round_for(mechanism, &mut stream)?;
+        mechanism.sampler().add_to(&mut integers, &mut stream)?;
+        let bits = mechanism.bits();
+        let mask = u32::MAX >> (32 - bits);
+        // Two's complement: the lowest bits of a negative integer are its residue. Reuses the allocation.
+        let ring = integers.into_iter().map(|integer| integer as u32 & mask).collect();
+        Ok(Noised { ring, bits })
+    }
+
+    /// Rounds as [`Self::noise`] does and wipes the result: a benchmark's way to time this step without the noise.
+    ///
+    /// # Errors
+    /// As [`Self::noise`].
+    #[doc(hidden)]
+    pub fn round_and_wipe<R: CryptoRng + ?Sized>(
+        self,
+        mechanism: &Mechanism,
+        rng: &mut R,
+    ) -> Result<(), PipelineError> {
+        self.round_for(mechanism, &mut KeyStream::new(rng)).map(|mut integers| integers.zeroize())
+    }
+
+    fn round_for(self, mechanism: &Mechanism, stream: &mut KeyStream) -> Result<Vec<i32>, PipelineError> {
         if self.dimension() != mechanism.dimension() {
             return Err(PipelineError::DimensionMismatch {
                 expected: mechanism.dimension(),
@@ -79,14 +103,7 @@ impl Rotated {
         if self.clip != mechanism.clip() {
             return Err(PipelineError::ClipMismatch { expected: mechanism.clip(), found: self.clip });
         }
-        let bits = mechanism.bits();
-        let mut stream = KeyStream::new(rng);
-        let mut integers = encode::round(self, mechanism, &mut stream)?;
-        mechanism.sampler().add_to(&mut integers, &mut stream)?;
-        let mask = u32::MAX >> (32 - bits);
-        // Two's complement: the lowest bits of a negative integer are its residue. Reuses the allocation.
-        let ring = integers.into_iter().map(|integer| integer as u32 & mask).collect();
-        Ok(Noised { ring, bits })
+        encode::round(self, mechanism, stream)
     }
 }
 

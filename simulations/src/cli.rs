@@ -1,9 +1,11 @@
 //! The command line of `tacit-sim`; parses, shows and writes, decides nothing.
 
 mod bars;
+mod plan;
 mod simulate;
 mod sweep;
 mod table;
+mod utility;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -31,6 +33,10 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Render the page of a report again
     Report(Render),
+    /// Choose the parameters of one round: graph, thresholds, encoding, noise, cost
+    Plan(plan::Plan),
+    /// Measure what privacy costs in accuracy, beside central noise at equal epsilon
+    Utility(utility::Utility),
 }
 
 #[derive(Debug, Args)]
@@ -50,11 +56,21 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Report(Render { report, out }) => {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }
+        Command::Plan(plan) => plan.run(),
+        Command::Utility(utility) => utility.run(),
     }
 }
 
+/// The answer is no, and standard output has said so: nothing is left to complain about, but the exit code must tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the reason is on standard output")]
+struct Answered;
+
 /// Prints an error and its causes, one line each, to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
+    if error.is::<Answered>() {
+        return;
+    }
     let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     // An error that only passes its cause on would say the same twice.
     causes.dedup_by(|later, earlier| earlier.contains(later.as_str()));

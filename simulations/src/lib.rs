@@ -11,6 +11,7 @@ mod federation;
 mod fleet;
 pub mod meter;
 pub mod output;
+pub mod plan;
 pub mod progress;
 mod random;
 pub mod report;
@@ -23,6 +24,7 @@ mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
+pub mod utility;
 pub mod workers;
 
 pub use error::SimulationError;

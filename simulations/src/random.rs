@@ -20,6 +20,12 @@ pub(crate) enum Purpose {
     Central,
     /// Of completions, which are greedy and draw nothing.
     Completion,
+    /// A made-up update.
+    Update,
+    /// The public rotation of a cohort without a protocol.
+    Rotation,
+    /// What a coordinator would add to a clean sum.
+    CentralNoise,
 }
 
 /// The generator of a purpose for one client in one round; 0 where there is none.

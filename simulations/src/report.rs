@@ -2,6 +2,7 @@
 //! something: what was not measured is null.
 
 pub mod html;
+pub(crate) mod multiples;
 pub mod panel;
 mod plot;
 

@@ -95,7 +95,12 @@ fn refusal(output: &Output) -> String {
 
 #[test]
 fn help_is_what_newcomers_read() {
-    for (arguments, file) in [(vec!["--help"], "help.txt"), (vec!["run", "--help"], "help-run.txt")] {
+    for (arguments, file) in [
+        (vec!["--help"], "help.txt"),
+        (vec!["run", "--help"], "help-run.txt"),
+        (vec!["plan", "--help"], "help-plan.txt"),
+        (vec!["utility", "--help"], "help-utility.txt"),
+    ] {
         let output = sim(&arguments);
         assert!(output.status.success());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(file);
@@ -166,6 +171,106 @@ fn without_json_a_table_is_shown() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+}
+
+/// `tacit-sim plan` for a cohort, with everything else that it needs and more arguments.
+fn plan(clients: &str, fraction: &str, more: &[&str]) -> Output {
+    let fixed = ["plan", "--clients", clients, "--corrupt", fraction, "--dropout", fraction];
+    let fixed = fixed.into_iter().chain(["--dimension", "1000", "--clip", "0.5", "--noise-multiplier", "1"]);
+    sim(fixed.chain(more.iter().copied()))
+}
+
+#[test]
+fn a_plan_is_printed_or_its_reason() {
+    let output = plan("80", "0.1", &["--threat", "semi_malicious", "--json"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let value: serde_json::Value = serde_json::from_str(&printed).expect("one JSON object");
+    let fields: Vec<&String> = value.as_object().expect("an object").keys().collect();
+    let mut expected = vec![
+        "degree",
+        "threshold_min",
+        "threshold_max",
+        "n_min",
+        "bits",
+        "scale",
+        "sensitivity_inflation",
+        "local_sigma",
+        "epsilon_one_round",
+    ];
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+    // The complete graph; (79 + 8)/2 + 1 and 79 - 8 shares.
+    for (field, number) in [("degree", 79), ("threshold_min", 44), ("threshold_max", 71), ("n_min", 72)] {
+        assert_eq!(value[field].as_u64(), Some(number), "{field}");
+    }
+    let shown = text(&plan("80", "0.1", &[]).stdout);
+    assert_eq!(shown.lines().count(), 9, "{shown}");
+    assert!(fields.iter().all(|field| shown.contains(field.as_str())), "{shown}");
+
+    let output = plan("128", "0.33", &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    let value: serde_json::Value = serde_json::from_str(&text(&output.stdout)).expect("one JSON object");
+    assert_eq!(value.as_object().map(|object| object.len()), Some(1));
+    assert!(value["reason"].as_str().is_some_and(|reason| reason.contains("no degree below 128-1")));
+    assert!(refusal(&plan("128", "0.33", &[])).contains("no degree below 128-1"));
+    assert!(refusal(&plan("80", "0.1", &["--n-min", "60"])).contains("n_min = 60 is below the 72"));
+
+    for fraction in ["0.12345", "10%", "-0.1", "1.5"] {
+        let output = plan("80", fraction, &["--json"]);
+        assert_eq!(output.status.code(), Some(2), "{fraction}");
+    }
+}
+
+#[test]
+fn the_cost_in_accuracy_is_measured_drawn_and_tabled() {
+    let place = tempfile::tempdir().expect("a folder");
+    let out = place.path().join("new/utility");
+    let small = [
+        "utility",
+        "--bits",
+        "12,16",
+        "--dimensions",
+        "256",
+        "--clients",
+        "4,8",
+        "--noise-multipliers",
+        "1",
+        "--fractions",
+        "0,0.25",
+        "--allowance-clients",
+        "8",
+        "--allowance-dimension",
+        "256",
+        "--coordinates",
+        "256",
+        "--out",
+    ];
+    let small = || small.into_iter().chain([out.to_str().expect("UTF-8")]);
+    let output = sim(small().chain(["--json"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let value: serde_json::Value = serde_json::from_str(&text(&output.stdout)).expect("one JSON object");
+    assert_eq!(value["points"].as_array().map(Vec::len), Some(8));
+    assert!(value["points"][0]["measured"].as_f64().is_some_and(|error| error > 0.1 && error < 0.5));
+    let names = [
+        "allowances.csv",
+        "collusion.svg",
+        "dropout.svg",
+        "excess-aligned.svg",
+        "excess-random.svg",
+        "points.csv",
+        "rmse.svg",
+    ];
+    let mut found: Vec<String> = fs::read_dir(&out)
+        .expect("made")
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+        .collect();
+    found.sort();
+    assert_eq!(found, names);
+    let output = sim(small());
+    assert!(text(&output.stdout).contains("standard errors from what is expected"));
+    assert!(refusal(&sim(small().chain(["--delta", "2"]))).contains("delta is 2"));
 }
 
 #[test]

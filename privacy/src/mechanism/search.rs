@@ -2,8 +2,8 @@
 //! Must never use a function whose last bits differ between machines to fix a number that a plan carries.
 
 use super::{
-    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MIN_BITS, Mechanism, MechanismRequest, NoiseLaw, check,
-    flatness,
+    DEVIATIONS_IN_RANGE, Infeasible, MAX_BITS, MAX_INFLATION, MIN_BITS, Mechanism, MechanismRequest,
+    NoiseLaw, check, flatness,
 };
 
 /// Overhead below which fewer bits are preferred to less noise.
@@ -12,6 +12,11 @@ const TARGET_OVERHEAD: f64 = 1.05;
 const PREFERRED_BITS: u32 = 16;
 /// Halvings of the interval in which the scale is sought: more than a double has bits.
 const HALVINGS: u32 = 100;
+/// Standard deviations in the range that are tried beyond [`DEVIATIONS_IN_RANGE`], in steps of [`MARGIN_STEP`]: up to 7,
+/// where one coordinate in 4 * 10^11 wraps.
+const MARGIN_STEPS: u32 = 12;
+/// See [`MARGIN_STEPS`].
+const MARGIN_STEP: f64 = 0.25;
 
 /// What follows from a scale, in integer units.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,48 +54,105 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     (by_chance.min(for_certain).floor() as u64).min(1 << 63)
 }
 
-/// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, and `K^2 / 3` more for Skellam; or four times a single update's norm
+/// `rho (n s c)^2 / d + n/4 + n sigma_l^2`: variance of a coordinate of the sum at most, where everyone survives and
+/// every update points the same way.
+fn worst_variance(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
+    let clients = f64::from(request.clients);
+    worst_signal(request, scale) + clients / 4.0 + clients * local_variance
+}
+
+/// `rho (n s c)^2 / d`: the part of [`worst_variance`] that the updates themselves have.
+fn worst_signal(request: &MechanismRequest, scale: f64) -> f64 {
+    let sum = f64::from(request.clients) * scale * request.clip;
+    flatness(request.dimension) * sum * sum / request.dimension as f64
+}
+
+/// `2K` times the square root of [`worst_variance`], and `K^2 / 3` more for Skellam; or four times a single update's norm
 /// bound where that is more: an update alone must never wrap.
 pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
-    let clients = f64::from(request.clients);
-    let dimension = request.dimension as f64;
-    let norm = scale * request.clip;
-    let signal = flatness(request.dimension) * (clients * norm) * (clients * norm) / dimension;
-    let variance = signal + clients / 4.0 + clients * local_variance;
+    let variance = worst_variance(request, scale, local_variance);
     let heavier_tails = match request.noise_law {
         NoiseLaw::DiscreteGaussian => 0.0,
         NoiseLaw::Skellam => DEVIATIONS_IN_RANGE * DEVIATIONS_IN_RANGE / 3.0,
     };
-    (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt() + heavier_tails).max(4.0 * norm)
+    (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt() + heavier_tails).max(4.0 * scale * request.clip)
 }
 
 /// See [`Mechanism::build`].
 pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible> {
     let honest_minimum = check(request)?;
-    let mut preferred = None;
+    let mut preferred = Err(Infeasible::Bits { bits: PREFERRED_BITS });
     for bits in MIN_BITS..=PREFERRED_BITS {
-        let candidate = at_bits(request, honest_minimum, bits);
+        let candidate = at_bits(request, honest_minimum, bits, 1.0);
         match candidate {
             Ok(mechanism) if mechanism.overhead() < TARGET_OVERHEAD => return Ok(mechanism),
-            other => preferred = Some(other),
+            other => preferred = other,
         }
     }
-    if let Some(Ok(mechanism)) = preferred {
-        return Ok(mechanism);
+    // What is accepted with more overhead than wanted must not cost more than rounding may.
+    let bearable = |candidate: &Result<Mechanism, Infeasible>| {
+        candidate.as_ref().is_ok_and(|mechanism| mechanism.overhead() < MAX_INFLATION)
+    };
+    if bearable(&preferred) {
+        return preferred;
     }
     let mut last = Err(Infeasible::Bits { bits: MAX_BITS });
     for bits in PREFERRED_BITS + 1..=MAX_BITS {
-        last = at_bits(request, honest_minimum, bits);
-        if last.is_ok() {
-            break;
+        last = at_bits(request, honest_minimum, bits, 1.0);
+        if bearable(&last) {
+            return last;
         }
     }
-    last
+    preferred.or(last)
 }
 
-/// The mechanism of the largest scale that fits into `bits`.
-fn at_bits(request: &MechanismRequest, honest_minimum: u32, bits: u32) -> Result<Mechanism, Infeasible> {
-    let available = f64::from(1_u32 << bits);
+/// See [`Mechanism::build_with_bits`].
+pub(super) fn choose_scale(request: &MechanismRequest, bits: u32) -> Result<Mechanism, Infeasible> {
+    let honest_minimum = check(request)?;
+    if !(MIN_BITS..=MAX_BITS).contains(&bits) {
+        return Err(Infeasible::Bits { bits });
+    }
+    let mut best = at_bits(request, honest_minimum, bits, 1.0)?;
+    let mut least = worst_error(&best);
+    for step in 1..=MARGIN_STEPS {
+        let share = DEVIATIONS_IN_RANGE / (DEVIATIONS_IN_RANGE + f64::from(step) * MARGIN_STEP);
+        // A scale that is too small for the noise ends the search, not the plan.
+        let Ok(candidate) = at_bits(request, honest_minimum, bits, share) else { break };
+        let error = worst_error(&candidate);
+        if error < least {
+            (best, least) = (candidate, error);
+        }
+    }
+    Ok(best)
+}
+
+/// Expected square error of a decoded coordinate of the sum in the worst case, in squared units of the update and at
+/// equal privacy: noise, rounding (at most 1/4 for each client) and wraps.
+///
+/// A wrap takes 2^b off a coordinate X of about 2^b / 2, of which the share r of the noise in the variance is error
+/// already: the square error goes from `(r X)^2` to `(r X - 2^b)^2`, which is `(1 - r) 2^2b` more.
+fn worst_error(mechanism: &Mechanism) -> f64 {
+    let (request, scale) = (mechanism.request(), mechanism.scale());
+    let clients = f64::from(request.clients);
+    let ring = f64::from(1_u32 << mechanism.bits());
+    let variance = worst_variance(request, scale, mechanism.local_variance());
+    let wraps = libm::erfc(ring / (2.0 * (2.0 * variance).sqrt()));
+    let squares = clients * mechanism.local_variance()
+        + clients / 4.0
+        + wraps * ring * ring * worst_signal(request, scale) / variance;
+    // Summing discrete Gaussians costs privacy, which more noise would have to make good.
+    let discreteness = mechanism.overhead() / mechanism.sensitivity_inflation();
+    squares / (scale * scale) * discreteness * discreteness
+}
+
+/// The mechanism of the largest scale that fits into `share` of the range of `bits`.
+fn at_bits(
+    request: &MechanismRequest,
+    honest_minimum: u32,
+    bits: u32,
+    share: f64,
+) -> Result<Mechanism, Infeasible> {
+    let available = share * f64::from(1_u32 << bits);
     let fits = |scale: f64| {
         required_range(request, scale, Noise::at(request, honest_minimum, scale).local_variance) <= available
     };

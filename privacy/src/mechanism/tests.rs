@@ -100,11 +100,64 @@ fn more_than_sixteen_bits_only_where_sixteen_do_not_do() {
     assert!(wide.sensitivity_inflation() > 1.05 && wide.sensitivity_inflation() < MAX_INFLATION);
     let wider = Mechanism::build(&request(10_000, 10_000_000, 8.0)).unwrap();
     assert!(wider.bits() > 16);
+    // At 16 bits ten thousand shares would be so narrow that their sum is unlike a Gaussian, and epsilon without bound.
+    let narrow = request(10_000, 6144, 1.0);
+    let many = Mechanism::build(&narrow).unwrap();
+    assert!(many.bits() > 16 && many.overhead() < 1.2, "{many:?}");
+    let at_sixteen = Mechanism::build_with_bits(&narrow, 16).unwrap();
+    assert!(at_sixteen.overhead() > MAX_INFLATION, "{at_sixteen:?}");
     assert_consistent(&wider);
     assert!(matches!(
         Mechanism::build(&request(60_000, MAX_DIMENSION, 300.0)),
         Err(Infeasible::Inflated { bits: 24, .. } | Infeasible::RangeTooSmall { bits: 24, .. })
     ));
+}
+
+#[test]
+fn given_bits_get_the_scale_of_least_error() {
+    let at_full = |clients, dimension, noise_multiplier| MechanismRequest {
+        n_min: clients,
+        corrupt: BasisPoints::ZERO,
+        dropout: BasisPoints::ZERO,
+        ..request(clients, dimension, noise_multiplier)
+    };
+    // Variance, in squared units of the update, of a coordinate where a thousand updates agree, and the share of
+    // coordinates that wrap at half of the ring.
+    let worst = |mechanism: &Mechanism| {
+        let request = mechanism.request();
+        let (n, d) = (f64::from(request.clients), request.dimension as f64);
+        let noise = n * (mechanism.local_variance() + 0.25) / mechanism.scale().powi(2);
+        let sum = (n * request.clip).powi(2) / d;
+        let ring = f64::from(1_u32 << mechanism.bits()) / mechanism.scale();
+        let wraps = libm::erfc(ring / 2.0 / (2.0 * (noise + sum)).sqrt());
+        (noise, wraps * ring * ring * sum / (sum + noise))
+    };
+    // The sum may be 31 times its noise: at K = 4 wraps would cost more than the noise itself.
+    let request = at_full(1000, 1024, 1.0);
+    let careful = Mechanism::build_with_bits(&request, 16).unwrap();
+    assert_consistent(&careful);
+    assert_eq!(careful.bits(), 16);
+    let (noise, wraps) = worst(&careful);
+    assert!(wraps < 0.02 * noise, "{wraps} beside {noise}");
+    assert!((noise / 0.25).sqrt() < 1.02, "{noise}");
+    let bold = Mechanism::with_encoding(&request, 16, careful.scale() * 1.4).unwrap();
+    let (noise, wraps) = worst(&bold);
+    assert!(wraps > noise, "{wraps} beside {noise}");
+    // Where rounding is what costs, the largest scale is the best.
+    let request = at_full(100, 1 << 19, 4.0);
+    let largest = Mechanism::build_with_bits(&request, 16).unwrap();
+    assert!(matches!(
+        Mechanism::with_encoding(&request, 16, largest.scale() * 1.00002),
+        Err(Infeasible::RangeTooSmall { bits: 16, .. })
+    ));
+    // What no scale serves is refused with the numbers at the largest.
+    let request = at_full(100, 1 << 19, 4.0);
+    assert!(matches!(
+        Mechanism::build_with_bits(&request, 12),
+        Err(Infeasible::Inflated { bits: 12, .. } | Infeasible::RangeTooSmall { bits: 12, .. })
+    ));
+    assert_eq!(Mechanism::build_with_bits(&request, 25), Err(Infeasible::Bits { bits: 25 }));
+    assert_eq!(Mechanism::build_with_bits(&request, 7), Err(Infeasible::Bits { bits: 7 }));
 }
 
 #[test]
