@@ -1,14 +1,22 @@
 //! Rényi differential privacy: the curve of one release, its composition over rounds, and epsilon at a delta.
 //! Must never report less than the composed mechanisms cost: every bound here errs upwards.
 
+mod calibration;
 mod curve;
 mod distributed;
+mod laplace;
+mod poisson_gaussian;
+mod remainder;
 mod skellam;
 mod spent;
+mod zcdp;
 
+pub use calibration::{CalibrationError, calibrate};
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
+pub(crate) use remainder::remainder;
 pub use spent::{ROUND_FAILURE, epsilon_spent};
+pub use zcdp::{zcdp_epsilon, zcdp_epsilon_bun_steinke};
 
 /// Why a privacy cost cannot be stated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -19,6 +27,9 @@ pub enum AccountantError {
          clients"
     )]
     DeltaOutOfRange(f64),
+    /// The sampling rate is not a probability with which anybody takes part.
+    #[error("sampling rate {0} is refused; it must be above 0 and at most 1, which is no sampling")]
+    SamplingRateOutOfRange(f64),
     /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
         "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and \

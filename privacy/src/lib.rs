@@ -63,7 +63,10 @@ mod sampler;
 mod seed;
 mod units;
 
-pub use accountant::{AccountantError, ROUND_FAILURE, RdpCurve, epsilon_spent};
+pub use accountant::{
+    AccountantError, CalibrationError, ROUND_FAILURE, RdpCurve, calibrate, epsilon_spent, zcdp_epsilon,
+    zcdp_epsilon_bun_steinke,
+};
 pub use book::{ClientNumber, ParticipationBook};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};
 pub use decode::decode_sum;

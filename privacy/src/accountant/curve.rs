@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::poisson_gaussian::PoissonGaussian;
 use super::skellam::SkellamNoise;
-use super::{AccountantError, DistributedGaussian, tau};
-use crate::mechanism::Mechanism;
+use super::{AccountantError, DistributedGaussian, laplace, tau};
+use crate::mechanism::{Adjacency, MIN_LOCAL_SIGMA, Mechanism};
 use crate::sampler;
 
 /// Grid points per doubling of `alpha - 1`. Neighbours differ by 2.2%, so the best grid order is within 1.1%
@@ -59,6 +60,85 @@ impl RdpCurve {
         }
     }
 
+    /// The curve of discrete Gaussian noise of parameter `sigma` in every coordinate of an integer vector, for
+    /// adjacent vectors at most `sensitivity` apart in Euclidean norm: that of the continuous Gaussian (Canonne, Kamath,
+    /// Steinke 2020, theorem 4).
+    #[must_use]
+    pub fn discrete_gaussian(sigma: f64, sensitivity: f64) -> Self {
+        Self::gaussian(sigma / sensitivity)
+    }
+
+    /// The curve of `rho`-zero-concentrated differential privacy: `alpha rho` (Bun, Steinke 2016, definition 1.1). A
+    /// `rho` that is negative or not a number makes every divergence infinite.
+    #[must_use]
+    pub fn zcdp(rho: f64) -> Self {
+        Self::at_orders(|order| if rho >= 0.0 { order * rho } else { f64::INFINITY })
+    }
+
+    /// The curve of Laplace noise whose scale is `scale` times the (l1) sensitivity (Mironov 2017, proposition 6).
+    ///
+    /// Without noise, or with a scale that is not a positive number, every divergence is infinite.
+    #[must_use]
+    pub fn laplace(scale: f64) -> Self {
+        if scale > 0.0 {
+            Self::at_excesses(|excess| laplace::divergence(scale, excess))
+        } else {
+            Self::at_orders(|_| f64::INFINITY)
+        }
+    }
+
+    /// The curve of Gaussian noise of standard deviation `noise_multiplier` times the length of one update, on the sum
+    /// over a sample that each client joins independently with probability `sampling_rate`, unseen by the adversary.
+    ///
+    /// Zero-out, which is add/remove here: Mironov, Talwar, Zhang 2019, at every real order. Replace-one: the
+    /// divergence of the pair of mixtures that dominates it (`docs/privacy/accounting.md`); the multiplier still is over
+    /// the length of one update, and is not halved.
+    ///
+    /// Without noise, or with a multiplier that is not a positive number, every divergence is infinite.
+    ///
+    /// # Errors
+    /// [`AccountantError::SamplingRateOutOfRange`] unless `0 < sampling_rate <= 1`.
+    pub fn poisson_gaussian(
+        noise_multiplier: f64,
+        sampling_rate: f64,
+        adjacency: Adjacency,
+    ) -> Result<Self, AccountantError> {
+        if !(sampling_rate > 0.0 && sampling_rate <= 1.0) {
+            return Err(AccountantError::SamplingRateOutOfRange(sampling_rate));
+        }
+        let unsampled = Self::gaussian(noise_multiplier / adjacency.sensitivity_factor());
+        if sampling_rate == 1.0
+            || unsampled.divergences.iter().all(|value| *value == 0.0 || value.is_infinite())
+        {
+            return Ok(unsampled);
+        }
+        let pair = PoissonGaussian::new(noise_multiplier, sampling_rate, adjacency);
+        Ok(Self::at_excesses(|excess| pair.divergence(excess)))
+    }
+
+    /// The curve of a sum of `honest` discrete Gaussians of parameter `local_sigma` in each of `dimension` coordinates
+    /// of an integer vector, for adjacent vectors at most `sensitivity` apart in Euclidean norm (Kairouz, Liu, Steinke
+    /// 2021, proposition 14). The l1 distance of integer vectors is at most `sensitivity min(sqrt(dimension),
+    /// sensitivity)`.
+    ///
+    /// A `local_sigma` below one half, for which the bound is not proven, makes every divergence infinite, as does an
+    /// argument that is 0, negative or not a number.
+    #[must_use]
+    pub fn sum_of_discrete_gaussians(
+        dimension: usize,
+        sensitivity: f64,
+        local_sigma: f64,
+        honest: u32,
+    ) -> Self {
+        if !(local_sigma >= MIN_LOCAL_SIGMA && sensitivity > 0.0 && honest > 0 && dimension > 0) {
+            return Self::at_orders(|_| f64::INFINITY);
+        }
+        let local_variance = local_sigma * local_sigma;
+        let bound = DistributedGaussian { dimension, sensitivity, local_variance, honest };
+        let tau = tau(local_variance, honest);
+        Self::at_orders(|order| bound.divergence(tau, order))
+    }
+
     /// The curve of one released round of `mechanism` with `survivors` updates in the sum, as the coordinator
     /// and its colluders see it.
     ///
@@ -95,11 +175,15 @@ impl RdpCurve {
     /// The curve of Skellam noise of total variance `variance` in every coordinate of an integer vector, for adjacent sums
     /// that differ by at most `l2` in Euclidean and `l1` in l1 norm; all in integer units.
     ///
-    /// The bound is for integer orders; in between it is the next integer's, for the divergence grows with the order.
+    /// Without noise, or with a variance that is not a positive number, every divergence is infinite.
     #[must_use]
     pub fn skellam(variance: f64, l2: f64, l1: f64) -> Self {
-        let noise = SkellamNoise { variance, l2, l1 };
-        Self::at_orders(|order| noise.divergence(order.ceil()))
+        if variance > 0.0 && l2 >= 0.0 && l1 >= 0.0 {
+            let noise = SkellamNoise { variance, l2, l1 };
+            Self::at_excesses(|excess| noise.divergence(excess))
+        } else {
+            Self::at_orders(|_| f64::INFINITY)
+        }
     }
 
     /// Adds the cost of another release to this one: adaptive composition (Mironov 2017, proposition 1).
@@ -166,10 +250,12 @@ impl RdpCurve {
     }
 
     fn at_orders(divergence: impl Fn(f64) -> f64) -> Self {
-        Self {
-            divergences: excesses().map(|excess| divergence(1.0 + excess)).collect(),
-            sampling_distance: 0.0,
-        }
+        Self::at_excesses(|excess| divergence(1.0 + excess))
+    }
+
+    /// `divergence` takes `alpha - 1`, which near order 1 says more than alpha.
+    fn at_excesses(divergence: impl Fn(f64) -> f64) -> Self {
+        Self { divergences: excesses().map(divergence).collect(), sampling_distance: 0.0 }
     }
 }
 
