@@ -3,11 +3,13 @@
 
 mod curve;
 mod distributed;
+mod pld;
 mod skellam;
 mod spent;
 
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
+pub use pld::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
 pub use spent::{ROUND_FAILURE, epsilon_spent};
 
 /// Why a privacy cost cannot be stated.
@@ -19,6 +21,9 @@ pub enum AccountantError {
          clients"
     )]
     DeltaOutOfRange(f64),
+    /// The sampling rate is not a probability with which anybody takes part.
+    #[error("sampling rate {0} is refused; it must be above 0 and at most 1, which is no sampling")]
+    SamplingRateOutOfRange(f64),
     /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
         "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and \
@@ -70,4 +75,27 @@ pub enum AccountantError {
     /// A stored curve has a value that no divergence has.
     #[error("a stored curve has the divergence {0}, which is negative or not a number")]
     InvalidDivergence(f64),
+    /// A mechanism's parameter is one that the privacy loss distribution is not computed for.
+    #[error(
+        "{name} {value} is refused; it must be a number from {smallest:e} to {largest:e}, so choose other units \
+         for noise and sensitivity or take the Rényi bound"
+    )]
+    ParameterOutOfRange {
+        /// Which parameter.
+        name: &'static str,
+        /// The value given.
+        value: f64,
+        /// The smallest accepted.
+        smallest: f64,
+        /// The largest accepted.
+        largest: f64,
+    },
+    /// More releases than the privacy loss distribution is computed for.
+    #[error("{releases} composed releases exceed {most}; take the Rényi bound for more")]
+    TooManyReleases {
+        /// Releases composed.
+        releases: u64,
+        /// The most accepted.
+        most: u64,
+    },
 }

@@ -64,6 +64,7 @@ mod seed;
 mod units;
 
 pub use accountant::{AccountantError, ROUND_FAILURE, RdpCurve, epsilon_spent};
+pub use accountant::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
 pub use book::{ClientNumber, ParticipationBook};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};
 pub use decode::decode_sum;
