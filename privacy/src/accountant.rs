@@ -5,6 +5,7 @@ mod calibration;
 mod curve;
 mod distributed;
 mod laplace;
+mod pld;
 mod poisson_gaussian;
 mod remainder;
 mod skellam;
@@ -14,6 +15,7 @@ mod zcdp;
 pub use calibration::{CalibrationError, calibrate};
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
+pub use pld::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
 pub(crate) use remainder::remainder;
 pub use spent::{ROUND_FAILURE, epsilon_spent};
 pub use zcdp::{zcdp_epsilon, zcdp_epsilon_bun_steinke};
@@ -81,4 +83,27 @@ pub enum AccountantError {
     /// A stored curve has a value that no divergence has.
     #[error("a stored curve has the divergence {0}, which is negative or not a number")]
     InvalidDivergence(f64),
+    /// A mechanism's parameter is one that the privacy loss distribution is not computed for.
+    #[error(
+        "{name} {value} is refused; it must be a number from {smallest:e} to {largest:e}, so choose other units \
+         for noise and sensitivity or take the Rényi bound"
+    )]
+    ParameterOutOfRange {
+        /// Which parameter.
+        name: &'static str,
+        /// The value given.
+        value: f64,
+        /// The smallest accepted.
+        smallest: f64,
+        /// The largest accepted.
+        largest: f64,
+    },
+    /// More releases than the privacy loss distribution is computed for.
+    #[error("{releases} composed releases exceed {most}; take the Rényi bound for more")]
+    TooManyReleases {
+        /// Releases composed.
+        releases: u64,
+        /// The most accepted.
+        most: u64,
+    },
 }

@@ -64,8 +64,8 @@ mod seed;
 mod units;
 
 pub use accountant::{
-    AccountantError, CalibrationError, ROUND_FAILURE, RdpCurve, calibrate, epsilon_spent, zcdp_epsilon,
-    zcdp_epsilon_bun_steinke,
+    AccountantError, CalibrationError, PrivacyLoss, ROUND_FAILURE, RdpCurve, calibrate, epsilon_spent,
+    gaussian_delta, gaussian_epsilon, zcdp_epsilon, zcdp_epsilon_bun_steinke,
 };
 pub use book::{ClientNumber, ParticipationBook};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};
