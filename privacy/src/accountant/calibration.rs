@@ -1,6 +1,6 @@
 //! The least noise that keeps a promise. Must never return noise for which the promise was not checked.
 
-use super::AccountantError;
+use std::fmt::Display;
 
 /// The answer is at most this much, relatively, above the least noise multiplier.
 const TOLERANCE: f64 = 1e-6;
@@ -24,7 +24,7 @@ pub enum CalibrationError {
         /// The target epsilon.
         target: f64,
         /// What the accountant said about the largest noise, if it gave no epsilon.
-        reason: Option<AccountantError>,
+        reason: Option<String>,
     },
     /// Even the smallest noise meets the target.
     #[error(
@@ -33,7 +33,7 @@ pub enum CalibrationError {
     AlwaysMet(f64),
 }
 
-fn because(reason: &Option<AccountantError>) -> String {
+fn because(reason: &Option<String>) -> String {
     reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
 }
 
@@ -54,9 +54,9 @@ fn because(reason: &Option<AccountantError>) -> String {
 /// assert!(RdpCurve::gaussian(least).times(100).epsilon(1e-5)? <= 1.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn calibrate(
+pub fn calibrate<E: Display>(
     target: f64,
-    mut epsilon_at: impl FnMut(f64) -> Result<f64, AccountantError>,
+    mut epsilon_at: impl FnMut(f64) -> Result<f64, E>,
 ) -> Result<f64, CalibrationError> {
     if !(target > 0.0 && target.is_finite()) {
         return Err(CalibrationError::TargetOutOfRange(target));
@@ -69,7 +69,8 @@ pub fn calibrate(
     let mut bracket = Bracket { target, low: start, high: start };
     while bracket.high.epsilon > target {
         if bracket.high.noise_multiplier >= LARGEST {
-            return Err(CalibrationError::Unreachable { target, reason: epsilon_at(LARGEST).err() });
+            let reason = epsilon_at(LARGEST).err().map(|reason| reason.to_string());
+            return Err(CalibrationError::Unreachable { target, reason });
         }
         bracket.low = bracket.high;
         bracket.high = probe(2.0 * bracket.low.noise_multiplier);
@@ -140,7 +141,7 @@ impl Bracket {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::accountant::RdpCurve;
+    use crate::accountant::{AccountantError, RdpCurve};
     use crate::mechanism::Adjacency;
 
     /// The least multiplier for `epsilon_at`, after checks that it holds and that a thousandth less does not.
@@ -201,16 +202,19 @@ mod tests {
     #[test]
     fn what_cannot_be_met_is_refused() {
         for target in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let refused = calibrate(target, |_| Ok(1.0)).unwrap_err();
+            let refused = calibrate(target, always(1.0)).unwrap_err();
             assert!(matches!(refused, CalibrationError::TargetOutOfRange(_)), "{target}");
         }
         let unreachable = |reason| Err::<f64, _>(CalibrationError::Unreachable { target: 1.0, reason });
-        assert_eq!(calibrate(1.0, |_| Ok(2.0)), unreachable(None));
-        assert_eq!(calibrate(1.0, |_| Ok(f64::NAN)), unreachable(None));
-        let exhausted = AccountantError::DeltaOutOfRange(2.0);
-        assert_eq!(calibrate(1.0, |_| Err(exhausted.clone())), unreachable(Some(exhausted.clone())));
-        assert_eq!(calibrate(1.0, |_| Ok(0.5)), Err(CalibrationError::AlwaysMet(1.0)));
-        let message = unreachable(Some(exhausted)).unwrap_err().to_string();
-        assert!(message.contains("(delta 2 is refused") && !message.contains("Some"), "{message}");
+        assert_eq!(calibrate(1.0, always(2.0)), unreachable(None));
+        assert_eq!(calibrate(1.0, always(f64::NAN)), unreachable(None));
+        assert_eq!(calibrate(1.0, |_| Err("no")), unreachable(Some("no".to_owned())));
+        assert_eq!(calibrate(1.0, always(0.5)), Err(CalibrationError::AlwaysMet(1.0)));
+        let message = unreachable(Some("no".to_owned())).unwrap_err().to_string();
+        assert!(message.contains("within 1 (no); allow"), "{message}");
+    }
+
+    fn always(epsilon: f64) -> impl Fn(f64) -> Result<f64, AccountantError> {
+        move |_| Ok(epsilon)
     }
 }

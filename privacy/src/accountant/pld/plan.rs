@@ -53,7 +53,10 @@ impl<'a> Question<'a> {
         let mut best: Option<f64> = None;
         for attempt in 0..ATTEMPTS {
             let (epsilon, rate) = self.compose(&sum, &target).epsilon(delta)?;
-            eprintln!("{:?} attempt {attempt} target {} rate {} -> {epsilon} {rate}", self.direction, target.epsilon, target.rate);
+            eprintln!(
+                "{:?} attempt {attempt} target {} rate {} -> {epsilon} {rate}",
+                self.direction, target.epsilon, target.rate
+            );
             best = Some(best.map_or(epsilon, |best| best.min(epsilon)));
             let settled = attempt > 0 && (epsilon - target.epsilon).abs() <= 0.2 * target.epsilon;
             if settled || epsilon == 0.0 {
@@ -132,7 +135,10 @@ impl<'a> Question<'a> {
                 (pair.losses(self.direction, &grid), *count)
             })
             .collect();
-        eprintln!("   points {points} step {step} wanted {wanted} window {lowest}..{highest} tilt {tilt} above {tilt_above} cells {:?}", releases.iter().map(|r| r.0.masses.len()).collect::<Vec<_>>());
+        eprintln!(
+            "   points {points} step {step} wanted {wanted} window {lowest}..{highest} tilt {tilt} above {tilt_above} cells {:?}",
+            releases.iter().map(|r| r.0.masses.len()).collect::<Vec<_>>()
+        );
         Composed::new(&releases, &Window { points, lowest: lowest - step, tilt, tilt_above })
     }
 
