@@ -64,24 +64,31 @@ impl Composed {
         let mut spectrum = forward.make_output_vec();
         let mut scratch = forward.make_scratch_vec();
         let (mut offset, mut log_factor, mut log_above, mut infinite) = (0.0, 0.0, 0.0, 0.0);
+        let mut log_slack = 0.0;
         let (mut offsets, mut highest) = (0.0, 0.0);
         for (losses, count) in releases {
             let count = *count as f64;
             let tilted = Tilted::new(losses, tilt);
-            let mut folded = tilted.folded(losses, points);
+            let mut folded = tilted.folded(points);
             forward
                 .process_with_scratch(&mut folded, &mut spectrum, &mut scratch)
                 .expect("the buffers were made by the plan for this size");
-            let error = transform_error + tilted.error;
+            // The heaviest probability is at index 0 and 1 less the others': no transform, and no rounding where
+            // the others are few.
             for (product, value) in product.iter_mut().zip(&spectrum) {
-                product.multiply(*value, count, error);
+                product.multiply(
+                    value - tilted.others,
+                    count,
+                    transform_error * tilted.others + tilted.dropped,
+                );
             }
-            offset += count * losses.offset;
+            offset += count * losses.at(tilted.origin);
+            offsets += count * losses.at(tilted.origin).abs();
+            log_slack += count * tilted.relative_error;
             log_factor += count * tilted.log_factor;
             log_above += count * log_moment(losses, window.tilt_above);
             infinite += count * losses.infinite;
             highest += count * losses.range().1;
-            offsets += count * losses.offset.abs();
         }
 
         let mut spectral_error = 0.0;
@@ -116,6 +123,7 @@ impl Composed {
         } else {
             (log_above - window.tilt_above * top).exp() * (1.0 + 1e-6)
         };
+        let log_factor = log_factor + log_slack;
         Self { step, lowest, tilted, tilt, log_factor, beyond: infinite + above, loss_error }
     }
 
@@ -129,7 +137,9 @@ impl Composed {
         let mut upper = self.lowest + self.tilted.len() as f64 * self.step;
         for (index, mass) in self.tilted.iter().enumerate().rev() {
             upper = self.lowest + index as f64 * self.step;
-            discounted = keep * discounted + mass * (self.log_factor - self.tilt * upper).exp();
+            let (shift, factor) = (self.tilt * upper, self.log_factor);
+            let rounding = 4.0 * ROUNDOFF * (shift.abs() + factor.abs());
+            discounted = keep * discounted + mass * (factor - shift + rounding).exp();
             // Delta at the next lower point: every loss above it counts for a little more.
             let next = delta + rise * discounted;
             if stop(upper - self.step, next) {
@@ -145,15 +155,19 @@ impl Composed {
     /// An epsilon, not below 0, at which delta is at most `target`, and the rate at which the logarithm of delta
     /// falls there.
     pub(super) fn epsilon(&self, target: f64) -> Option<(f64, f64)> {
-        if self.beyond >= target {
+        // Also where it is not a number.
+        if !(self.beyond < target) {
             return None;
         }
-        let point = self.descend(|lower, delta| lower <= 0.0 || delta > target);
+        let point = self.descend(|lower, delta| lower <= 0.0 || !(delta <= target));
         let fall = (-(target - point.delta) / point.discounted).max(-1.0).ln_1p();
         let epsilon = point.upper + fall.max(-self.step);
         let rate = (epsilon - point.upper).exp() * point.discounted / target;
-        let epsilon = epsilon.max(0.0);
-        Some((epsilon * (1.0 + 8.0 * ROUNDOFF) + if epsilon > 0.0 { self.loss_error } else { 0.0 }, rate))
+        if epsilon.is_nan() {
+            return None;
+        }
+        let error = if epsilon > 0.0 { self.loss_error } else { 0.0 };
+        Some((epsilon.max(0.0) * (1.0 + 8.0 * ROUNDOFF) + error, rate))
     }
 
     /// A bound on delta at `epsilon`, and the rate at which its logarithm falls there.
@@ -162,40 +176,60 @@ impl Composed {
         let point = self.descend(|lower, _| lower <= epsilon);
         let delta = point.delta - (epsilon - point.upper).min(0.0).exp_m1() * point.discounted;
         let rate = (epsilon - point.upper).exp() * point.discounted / delta;
+        // NaN becomes 1.
         ((delta * (1.0 + 64.0 * ROUNDOFF)).min(1.0), rate)
     }
 }
 
 /// The tilted probabilities of one release.
 struct Tilted {
-    masses: Vec<f64>,
+    /// Indices with masses, but for the largest.
+    masses: Vec<(i64, f64)>,
     log_factor: f64,
-    /// Bound on the sum of the absolute errors of the masses.
-    error: f64,
+    /// The index on the grid of the largest mass, and the sum of the others.
+    origin: i64,
+    others: f64,
+    /// Bound on the relative error of each mass.
+    relative_error: f64,
+    /// The sum of masses so small that the bound does not hold for them.
+    dropped: f64,
 }
 
 impl Tilted {
     fn new(losses: &Losses, tilt: f64) -> Self {
+        /// Together, masses below this do not matter to anything.
+        const NEGLIGIBLE: f64 = 1e-30;
         let log_factor = log_moment(losses, tilt);
-        let mut exponent_error = 0.0;
-        let masses = losses
-            .masses
-            .iter()
-            .map(|(index, mass)| {
-                let shift = tilt * losses.at(*index);
-                let tilted = mass * (shift - log_factor).exp();
-                exponent_error += tilted * 2.0 * ROUNDOFF * (shift.abs() + log_factor.abs());
-                tilted
-            })
-            .collect();
-        Self { masses, log_factor, error: losses.relative_error + exponent_error }
+        let (mut largest_shift, mut dropped) = (0.0_f64, 0.0);
+        let (mut heaviest, mut origin) = (0.0, 0);
+        let mut masses = Vec::with_capacity(losses.masses.len());
+        for &(index, mass) in &losses.masses {
+            let shift = tilt * losses.at(index);
+            let tilted = mass * (shift - log_factor).exp();
+            masses.push((index, tilted));
+            if tilted < NEGLIGIBLE {
+                dropped += tilted;
+            } else {
+                largest_shift = largest_shift.max(shift.abs());
+            }
+            if tilted > heaviest {
+                (heaviest, origin) = (tilted, index);
+            }
+        }
+        masses.retain(|(index, _)| *index != origin);
+        let others = masses.iter().map(|(_, mass)| mass).sum();
+        // The last term is for the sums.
+        let relative_error = losses.relative_error
+            + 4.0 * ROUNDOFF * (largest_shift + log_factor.abs() + 4.0)
+            + ROUNDOFF * (masses.len() as f64).sqrt();
+        Self { masses, log_factor, origin, others, relative_error, dropped }
     }
 
-    /// The probabilities modulo the length of the transform, the length that a circular convolution wraps at.
-    fn folded(&self, losses: &Losses, points: usize) -> Vec<f64> {
+    /// All but the heaviest, modulo the length of the transform, the length that a circular convolution wraps at.
+    fn folded(&self, points: usize) -> Vec<f64> {
         let mut folded = vec![0.0; points];
-        for ((index, _), mass) in losses.masses.iter().zip(&self.masses) {
-            folded[index.rem_euclid(points as i64) as usize] += mass;
+        for (index, mass) in &self.masses {
+            folded[(index - self.origin).rem_euclid(points as i64) as usize] += mass;
         }
         folded
     }
@@ -227,19 +261,23 @@ struct Product {
 impl Product {
     const ONE: Self = Self { log_size: 0.0, phase: 0.0, log_bound: 0.0, relative_error: 0.0 };
 
-    fn multiply(&mut self, value: Complex<f64>, count: f64, error: f64) {
-        let size = value.norm();
-        let bound = size + error;
-        self.log_bound += count * bound.ln();
-        if self.log_bound < LOG_NEGLIGIBLE - 40.0 {
+    /// Multiplies with `(1 + difference)^count`, where `difference` is known up to `error`.
+    fn multiply(&mut self, difference: Complex<f64>, count: f64, error: f64) {
+        let value = difference + 1.0;
+        let log_size = (2.0 * difference.re + difference.norm_sqr()).ln_1p() / 2.0;
+        let phase = value.im.atan2(value.re);
+        let error = error + 4.0 * ROUNDOFF * difference.norm();
+        let bound = value.norm() + error;
+        self.log_bound += count * bound.ln().max(log_size);
+        if !(self.log_bound >= LOG_NEGLIGIBLE - 40.0) {
             // Further factors do not make it larger, up to the errors that 40 leaves room for.
             self.log_size = f64::NEG_INFINITY;
             return;
         }
         // |a^k - b^k| <= k |a - b| max(|a|, |b|)^(k-1), and rounding of logarithm, phase and their multiples.
-        self.relative_error += count * (error / bound + 16.0 * ROUNDOFF);
-        self.log_size += count * size.ln();
-        self.phase += count * value.arg();
+        self.relative_error += count * (error / bound + 8.0 * ROUNDOFF * (log_size.abs() + phase.abs()));
+        self.log_size += count * log_size;
+        self.phase += count * phase;
     }
 
     /// The product with a bound on its error.

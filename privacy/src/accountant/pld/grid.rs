@@ -4,7 +4,7 @@
 /// Relative error allowed for each mass that a mechanism computes: quadrature, exponentials, normalisation.
 const MASS_ERROR: f64 = 1e-13;
 /// Cells next to the centre that are one step wide.
-const FINE_CELLS: i64 = 1 << 13;
+const FINE_CELLS: i64 = 1 << 12;
 /// Unit roundoff of a double.
 pub(super) const ROUNDOFF: f64 = f64::EPSILON / 2.0;
 
@@ -22,7 +22,7 @@ pub(super) struct Grid {
 impl Grid {
     /// Points of the grid from at or below `lowest` to at or above `highest`: all of them near the centre, then
     /// every second, fourth, and so on, so that their number grows with the logarithm of the range. Each gap is at
-    /// most 1/8,192 of its distance from the centre, or one step.
+    /// most 1/4,096 of its distance from the centre, or one step.
     pub(super) fn boundaries(&self, lowest: f64, highest: f64) -> Vec<i64> {
         let index = |loss: f64| (loss / self.step) as i64;
         let first = index(lowest) - 1;

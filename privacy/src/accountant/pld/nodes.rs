@@ -35,13 +35,13 @@ impl Nodes {
     pub(super) fn cumulants(&self, tilt: f64) -> Cumulants {
         let exponent = |(loss, log_mass): &(f64, f64)| log_mass + tilt * loss;
         let largest = self.0.iter().map(exponent).fold(f64::NEG_INFINITY, f64::max);
-        let sums = self.0.iter().fold([0.0; 3], |[zeroth, first, second], node| {
-            let weight = (exponent(node) - largest).exp();
-            [zeroth + weight, first + weight * node.0, second + weight * node.0 * node.0]
-        });
-        let mean = sums[1] / sums[0];
-        let variance = (sums[2] / sums[0] - mean * mean).max(0.0);
-        Cumulants { value: largest + sums[0].ln(), mean, variance }
+        let weights = || self.0.iter().map(|node| (node.0, (exponent(node) - largest).exp()));
+        let (sum, first) =
+            weights().fold((0.0, 0.0), |(sum, first), (loss, weight)| (sum + weight, first + weight * loss));
+        let mean = first / sum;
+        let second: f64 = weights().map(|(loss, weight)| weight * (loss - mean) * (loss - mean)).sum();
+        let variance = second / sum;
+        Cumulants { value: largest + sum.ln(), mean, variance }
     }
 
     fn range(&self) -> (f64, f64) {
@@ -76,43 +76,46 @@ impl Sum {
     }
 
     /// Chernoff's bound: the value that the sum, tilted by `tilt`, exceeds (falls below, where `sign` is -1)
-    /// with probability at most `e^(-log_odds)`, and the further tilt that shows it.
-    pub(super) fn chernoff(&self, tilt: f64, sign: f64, log_odds: f64) -> (f64, f64) {
+    /// with probability at most `e^(-log_odds)`, and the further tilt, at most `most`, that shows it.
+    pub(super) fn chernoff(&self, tilt: f64, sign: f64, log_odds: f64, most: f64) -> (f64, f64) {
         let base = self.cumulants(tilt);
         // (K(tilt +- t) - K(tilt) + log_odds) / t is smallest where t K' - K - log_odds changes its sign.
         let past_best = |further: f64| {
             let there = self.cumulants(tilt + sign * further);
             further * sign * there.mean - (there.value - base.value) >= log_odds
         };
-        let further = bisect_logarithm(base.variance.sqrt(), past_best);
+        let further = bisect_logarithm(&base, most, past_best);
         let there = self.cumulants(tilt + sign * further);
         (sign * (there.value - base.value + log_odds) / further, further)
     }
 
-    /// The tilt, not below 0, under which the sum has the mean `mean`, or a smaller one that shows that the sum
+    /// The tilt, from 0 to `most`, under which the sum has the mean `mean`, or a smaller one that shows that the sum
     /// exceeds `mean` with probability `e^log_least` at most.
-    pub(super) fn tilt_with_mean(&self, mean: f64, log_least: f64) -> f64 {
+    pub(super) fn tilt_with_mean(&self, mean: f64, log_least: f64, most: f64) -> f64 {
         let untilted = self.cumulants(0.0);
         if untilted.mean >= mean {
             return 0.0;
         }
-        bisect_logarithm(untilted.variance.sqrt(), |tilt| {
+        bisect_logarithm(&untilted, most, |tilt| {
             let there = self.cumulants(tilt);
             there.mean >= mean || there.value - tilt * mean <= log_least
         })
     }
 }
 
-/// Where a predicate of a positive number turns true; `scale` is a typical inverse of it.
-fn bisect_logarithm(scale: f64, turned: impl Fn(f64) -> bool) -> f64 {
-    let (mut low, mut high) = (-24.0_f64, 24.0_f64);
+/// Where a predicate of a tilt turns true, or the largest tilt that is tried: one under which rounding, in the
+/// exponents that it multiplies, does not yet matter.
+fn bisect_logarithm(law: &Cumulants, most: f64, turned: impl Fn(f64) -> bool) -> f64 {
+    let deviation = law.variance.sqrt().max(1e-12 * law.mean.abs()).max(f64::MIN_POSITIVE.sqrt());
+    let largest = (24.0 - deviation.ln()).min(20.0 - (deviation + law.mean.abs()).ln()).min(most.ln());
+    let (mut low, mut high) = (-24.0 - deviation.ln(), largest);
     for _ in 0..26 {
         let middle = (low + high) / 2.0;
-        if turned(middle.exp() / scale) {
+        if turned(middle.exp()) {
             high = middle;
         } else {
             low = middle;
         }
     }
-    high.exp() / scale
+    high.exp()
 }

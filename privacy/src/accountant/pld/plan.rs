@@ -16,8 +16,10 @@ const ATTEMPTS: u32 = 6;
 const MOST_POINTS: usize = 1 << 22;
 /// Fewest points.
 const FEWEST_POINTS: usize = 64;
-/// What is cut off, in probability relative to delta: `e^-20`, 2e-9.
-const LOG_CUT: f64 = 20.0;
+/// What is cut off, in probability relative to delta: `e^-17`, 4e-8.
+const LOG_CUT: f64 = 17.0;
+/// How much of their leading digits, as a natural logarithm, deltas may lose to a smaller tilt than the best.
+const LOG_DIGITS: f64 = 9.0;
 /// Deltas below `e^-650` are not resolved but rounded up to it: doubles end at `e^-708`.
 const LOG_LEAST_DELTA: f64 = -650.0;
 
@@ -48,15 +50,18 @@ impl<'a> Question<'a> {
     pub(super) fn epsilon(&self, delta: f64) -> Option<f64> {
         let log_delta = delta.ln();
         let sum = self.sum(log_delta);
-        let (epsilon, rate) = sum.chernoff(0.0, 1.0, -log_delta);
+        let (epsilon, rate) = sum.chernoff(0.0, 1.0, -log_delta, f64::INFINITY);
         let mut target = Target { epsilon: epsilon.max(0.0), log_delta, rate, tolerance: FIRST_TOLERANCE };
         let mut best: Option<f64> = None;
         for attempt in 0..ATTEMPTS {
-            let (epsilon, rate) = self.compose(&sum, &target).epsilon(delta)?;
-            eprintln!(
-                "{:?} attempt {attempt} target {} rate {} -> {epsilon} {rate}",
-                self.direction, target.epsilon, target.rate
-            );
+            let found = self.compose(&sum, &target).epsilon(delta);
+            if std::env::var("PLD_TRACE").is_ok() {
+                eprintln!(
+                    "{:?} {attempt} target {} rate {} -> {found:?}",
+                    self.direction, target.epsilon, target.rate
+                );
+            }
+            let Some((epsilon, rate)) = found else { break };
             best = Some(best.map_or(epsilon, |best| best.min(epsilon)));
             let settled = attempt > 0 && (epsilon - target.epsilon).abs() <= 0.2 * target.epsilon;
             if settled || epsilon == 0.0 {
@@ -73,7 +78,7 @@ impl<'a> Question<'a> {
         let mut best = 1.0_f64;
         for attempt in 0..ATTEMPTS {
             let sum = self.sum(log_delta);
-            let tilt = sum.tilt_with_mean(epsilon, LOG_LEAST_DELTA);
+            let tilt = sum.tilt_with_mean(epsilon, LOG_LEAST_DELTA, f64::INFINITY);
             if attempt == 0 {
                 let bound = sum.cumulants(tilt).value - tilt * epsilon;
                 log_delta = bound.clamp(LOG_LEAST_DELTA, 0.0);
@@ -106,11 +111,12 @@ impl<'a> Question<'a> {
     }
 
     fn compose(&self, sum: &Sum, target: &Target) -> Composed {
-        let tilt = sum.tilt_with_mean(target.epsilon, LOG_LEAST_DELTA);
-        let (highest, tilt_above) = sum.chernoff(0.0, 1.0, LOG_CUT - target.log_delta);
-        // What lies outside comes back at the other end, and the tilt's removal would enlarge it.
-        let (highest_tilted, _) = sum.chernoff(tilt, 1.0, LOG_CUT);
-        let (lowest, _) = sum.chernoff(tilt, -1.0, LOG_CUT);
+        // Where delta falls off a cliff, no tilt sees more than the room left for errors.
+        let size = target.epsilon.max(1e-4 * sum.cumulants(0.0).variance.sqrt());
+        let room = target.tolerance * size;
+        let steepest = 5.0 / room;
+        let (highest, tilt_above) = sum.chernoff(0.0, 1.0, LOG_CUT - target.log_delta, steepest);
+        let (tilt, lowest, highest_tilted) = tilt_and_range(sum, target, steepest);
         let (least, most) = sum.range();
         // What the grid adds to the range: its gaps, which are fine unless far from the centre.
         let margin = (most - least) / 1_000.0;
@@ -119,7 +125,7 @@ impl<'a> Question<'a> {
         let lowest = lowest.max(least - margin).min(target.epsilon);
         let span = (highest - lowest).max(f64::MIN_POSITIVE);
 
-        let wanted = self.step(sum, target, span);
+        let wanted = self.step(room, target.rate.min(steepest), span);
         let spare = if self.releases <= 64.0 { 4.0 * self.releases } else { 4.0 };
         // Saturates; NaN becomes 0.
         let points = (span / wanted + spare).ceil() as usize;
@@ -135,10 +141,12 @@ impl<'a> Question<'a> {
                 (pair.losses(self.direction, &grid), *count)
             })
             .collect();
-        eprintln!(
-            "   points {points} step {step} wanted {wanted} window {lowest}..{highest} tilt {tilt} above {tilt_above} cells {:?}",
-            releases.iter().map(|r| r.0.masses.len()).collect::<Vec<_>>()
-        );
+        if std::env::var("PLD_TRACE").is_ok() {
+            eprintln!(
+                "   points {points} step {step} wanted {wanted} window {lowest}..{highest} tilt {tilt} above {tilt_above} cells {:?}",
+                releases.iter().map(|r| r.0.masses.len()).collect::<Vec<_>>()
+            );
+        }
         Composed::new(&releases, &Window { points, lowest: lowest - step, tilt, tilt_above })
     }
 
@@ -147,10 +155,8 @@ impl<'a> Question<'a> {
     /// Splitting a loss inside a cell of width h adds a variable of mean about h^2/12 and variance h^2/6 to it.
     /// Where delta falls like `e^(-r epsilon)`, k of them add `k h^2 (1 + r) / 12` to epsilon. Atoms that the
     /// grid misses cost more: they spread by `h sqrt(k)`, of which a fraction reaches epsilon.
-    fn step(&self, sum: &Sum, target: &Target, span: f64) -> f64 {
-        let size = target.epsilon.max(1e-4 * sum.cumulants(0.0).variance.sqrt());
-        let room = target.tolerance * size;
-        let smooth = |releases: f64| (12.0 * room / (releases * (1.0 + target.rate))).sqrt();
+    fn step(&self, room: f64, rate: f64, span: f64) -> f64 {
+        let smooth = |releases: f64| (12.0 * room / (releases * (1.0 + rate))).sqrt();
         let all = smooth(self.releases);
         let met = self.pairs.iter().find_map(|(pair, _)| {
             pair.spacing().filter(|spacing| *spacing >= all).map(|spacing| (pair, spacing))
@@ -171,4 +177,28 @@ impl<'a> Question<'a> {
             None => step,
         }
     }
+}
+
+/// The tilt, with a range outside of which the tilted sum has next to no probability: what lies there comes
+/// back at the other end, and the tilt's removal would enlarge it.
+///
+/// The tilt that moves the sum to the target keeps most digits of delta; where losses have heavy tails, a
+/// smaller one has a much shorter range.
+fn tilt_and_range(sum: &Sum, target: &Target, most: f64) -> (f64, f64, f64) {
+    let best = sum.tilt_with_mean(target.epsilon, LOG_LEAST_DELTA, most);
+    let allowed = sum.cumulants(best).value - best * target.epsilon + LOG_DIGITS;
+    let range = |tilt: f64| {
+        let (highest, _) = sum.chernoff(tilt, 1.0, LOG_CUT, most);
+        let (lowest, _) = sum.chernoff(tilt, -1.0, LOG_CUT, most);
+        (tilt, lowest, highest)
+    };
+    [0.75, 0.5, 0.25]
+        .into_iter()
+        .map(|part| part * best)
+        .filter(|tilt| sum.cumulants(*tilt).value - tilt * target.epsilon <= allowed)
+        .map(range)
+        .fold(
+            range(best),
+            |kept, other| if other.2 - other.1 < 0.7 * (kept.2 - kept.1) { other } else { kept },
+        )
 }
