@@ -2,8 +2,10 @@
 //! Must never report less than the composed mechanisms cost: every bound here errs upwards.
 
 mod calibration;
+mod conversion;
 mod curve;
 mod distributed;
+mod divergence;
 mod laplace;
 mod pld;
 mod poisson_gaussian;
@@ -15,6 +17,7 @@ mod zcdp;
 pub use calibration::{CalibrationError, calibrate};
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
+pub use divergence::{RenyiDivergence, composed_epsilon};
 pub use pld::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
 pub(crate) use remainder::remainder;
 pub use spent::{ROUND_FAILURE, epsilon_spent};

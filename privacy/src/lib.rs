@@ -64,8 +64,9 @@ mod seed;
 mod units;
 
 pub use accountant::{
-    AccountantError, CalibrationError, PrivacyLoss, ROUND_FAILURE, RdpCurve, calibrate, epsilon_spent,
-    gaussian_delta, gaussian_epsilon, zcdp_epsilon, zcdp_epsilon_bun_steinke,
+    AccountantError, CalibrationError, PrivacyLoss, ROUND_FAILURE, RdpCurve, RenyiDivergence, calibrate,
+    composed_epsilon, epsilon_spent, gaussian_delta, gaussian_epsilon, zcdp_epsilon,
+    zcdp_epsilon_bun_steinke,
 };
 pub use book::{ClientNumber, ParticipationBook};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};

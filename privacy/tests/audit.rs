@@ -366,7 +366,7 @@ fn without_json_a_table_says_which_number_is_what() {
     ];
     assert!(shown.starts_with(&expected.join("\n")), "{shown}");
     let row = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-    assert!(row("epsilon (PLD)").contains("3.66"), "{shown}");
+    assert!(row("epsilon (PLD)").contains("3.70864"), "{shown}");
     assert!(row("epsilon (RDP)").ends_with("an upper bound"), "{shown}");
     let nothing = "epsilon --mechanism zcdp --rho 1 --delta 1e-5";
     let shown = text(&audit(&nothing.split_whitespace().collect::<Vec<_>>()).stdout);

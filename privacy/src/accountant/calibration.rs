@@ -141,7 +141,7 @@ impl Bracket {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::accountant::{AccountantError, RdpCurve};
+    use crate::accountant::{AccountantError, RdpCurve, RenyiDivergence, composed_epsilon};
     use crate::mechanism::Adjacency;
 
     /// The least multiplier for `epsilon_at`, after checks that it holds and that a thousandth less does not.
@@ -168,9 +168,8 @@ mod tests {
                     let by_gaussian = checked(target, gaussian);
                     if steps == 100 {
                         let sampled = |z: f64| {
-                            RdpCurve::poisson_gaussian(z, 0.01, Adjacency::ZeroOut)?
-                                .times(steps)
-                                .epsilon(delta)
+                            let one = RenyiDivergence::poisson_gaussian(z, 0.01, Adjacency::ZeroOut)?;
+                            composed_epsilon(&[(one, steps)], delta)
                         };
                         let by_sampling = checked(target, sampled);
                         assert!(

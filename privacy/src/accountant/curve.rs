@@ -3,10 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::poisson_gaussian::PoissonGaussian;
-use super::skellam::SkellamNoise;
-use super::{AccountantError, DistributedGaussian, laplace, tau};
-use crate::mechanism::{Adjacency, MIN_LOCAL_SIGMA, Mechanism};
+use super::{AccountantError, DistributedGaussian, RenyiDivergence, conversion};
+use crate::mechanism::Mechanism;
 use crate::sampler;
 
 /// Grid points per doubling of `alpha - 1`. Neighbours differ by 2.2%, so the best grid order is within 1.1%
@@ -18,9 +16,6 @@ const LOWEST_OCTAVE: i32 = -10;
 const HIGHEST_OCTAVE: i32 = 18;
 /// Number of orders.
 const ORDERS: usize = ((HIGHEST_OCTAVE - LOWEST_OCTAVE) * POINTS_PER_OCTAVE + 1) as usize;
-/// Relative allowance for the rounding errors of the sums and logarithms here, each of which is below 1e-15 a
-/// step.
-const ROUNDING: f64 = 1e-12;
 
 /// `eps(alpha)`, the largest Rényi divergence of order alpha between the outputs for two neighbouring
 /// cohorts, in nats, at each order of a fixed grid from `1 + 2^-10` to `1 + 2^18`.
@@ -46,97 +41,22 @@ impl RdpCurve {
         Self { divergences: vec![0.0; ORDERS], sampling_distance: 0.0 }
     }
 
-    /// The curve of continuous Gaussian noise of standard deviation `noise_multiplier` times the sensitivity:
-    /// `alpha / (2 z^2)` (Mironov 2017, proposition 7). The discrete Gaussian has the same bound (Canonne,
-    /// Kamath, Steinke 2020, theorem 4).
-    ///
-    /// Without noise, or with a multiplier that is not a positive number, every divergence is infinite.
+    /// The curve of a mechanism, at every order of the grid.
+    #[must_use]
+    pub fn of(divergence: &RenyiDivergence) -> Self {
+        Self { divergences: excesses().map(|excess| divergence.at(excess)).collect(), sampling_distance: 0.0 }
+    }
+
+    /// The curve of [`RenyiDivergence::gaussian`].
     #[must_use]
     pub fn gaussian(noise_multiplier: f64) -> Self {
-        if noise_multiplier > 0.0 {
-            Self::at_orders(|order| order / (2.0 * noise_multiplier * noise_multiplier))
-        } else {
-            Self::at_orders(|_| f64::INFINITY)
-        }
+        Self::of(&RenyiDivergence::gaussian(noise_multiplier))
     }
 
-    /// The curve of discrete Gaussian noise of parameter `sigma` in every coordinate of an integer vector, for
-    /// adjacent vectors at most `sensitivity` apart in Euclidean norm: that of the continuous Gaussian (Canonne, Kamath,
-    /// Steinke 2020, theorem 4).
+    /// The curve of [`RenyiDivergence::skellam`].
     #[must_use]
-    pub fn discrete_gaussian(sigma: f64, sensitivity: f64) -> Self {
-        Self::gaussian(sigma / sensitivity)
-    }
-
-    /// The curve of `rho`-zero-concentrated differential privacy: `alpha rho` (Bun, Steinke 2016, definition 1.1). A
-    /// `rho` that is negative or not a number makes every divergence infinite.
-    #[must_use]
-    pub fn zcdp(rho: f64) -> Self {
-        Self::at_orders(|order| if rho >= 0.0 { order * rho } else { f64::INFINITY })
-    }
-
-    /// The curve of Laplace noise whose scale is `scale` times the (l1) sensitivity (Mironov 2017, proposition 6).
-    ///
-    /// Without noise, or with a scale that is not a positive number, every divergence is infinite.
-    #[must_use]
-    pub fn laplace(scale: f64) -> Self {
-        if scale > 0.0 {
-            Self::at_excesses(|excess| laplace::divergence(scale, excess))
-        } else {
-            Self::at_orders(|_| f64::INFINITY)
-        }
-    }
-
-    /// The curve of Gaussian noise of standard deviation `noise_multiplier` times the length of one update, on the sum
-    /// over a sample that each client joins independently with probability `sampling_rate`, unseen by the adversary.
-    ///
-    /// Zero-out, which is add/remove here: Mironov, Talwar, Zhang 2019, at every real order. Replace-one: the
-    /// divergence of the pair of mixtures that dominates it (`docs/privacy/accounting.md`); the multiplier still is over
-    /// the length of one update, and is not halved.
-    ///
-    /// Without noise, or with a multiplier that is not a positive number, every divergence is infinite.
-    ///
-    /// # Errors
-    /// [`AccountantError::SamplingRateOutOfRange`] unless `0 < sampling_rate <= 1`.
-    pub fn poisson_gaussian(
-        noise_multiplier: f64,
-        sampling_rate: f64,
-        adjacency: Adjacency,
-    ) -> Result<Self, AccountantError> {
-        if !(sampling_rate > 0.0 && sampling_rate <= 1.0) {
-            return Err(AccountantError::SamplingRateOutOfRange(sampling_rate));
-        }
-        let unsampled = Self::gaussian(noise_multiplier / adjacency.sensitivity_factor());
-        if sampling_rate == 1.0
-            || unsampled.divergences.iter().all(|value| *value == 0.0 || value.is_infinite())
-        {
-            return Ok(unsampled);
-        }
-        let pair = PoissonGaussian::new(noise_multiplier, sampling_rate, adjacency);
-        Ok(Self::at_excesses(|excess| pair.divergence(excess)))
-    }
-
-    /// The curve of a sum of `honest` discrete Gaussians of parameter `local_sigma` in each of `dimension` coordinates
-    /// of an integer vector, for adjacent vectors at most `sensitivity` apart in Euclidean norm (Kairouz, Liu, Steinke
-    /// 2021, proposition 14). The l1 distance of integer vectors is at most `sensitivity min(sqrt(dimension),
-    /// sensitivity)`.
-    ///
-    /// A `local_sigma` below one half, for which the bound is not proven, makes every divergence infinite, as does an
-    /// argument that is 0, negative or not a number.
-    #[must_use]
-    pub fn sum_of_discrete_gaussians(
-        dimension: usize,
-        sensitivity: f64,
-        local_sigma: f64,
-        honest: u32,
-    ) -> Self {
-        if !(local_sigma >= MIN_LOCAL_SIGMA && sensitivity > 0.0 && honest > 0 && dimension > 0) {
-            return Self::at_orders(|_| f64::INFINITY);
-        }
-        let local_variance = local_sigma * local_sigma;
-        let bound = DistributedGaussian { dimension, sensitivity, local_variance, honest };
-        let tau = tau(local_variance, honest);
-        Self::at_orders(|order| bound.divergence(tau, order))
+    pub fn skellam(variance: f64, l2: f64, l1: f64) -> Self {
+        Self::of(&RenyiDivergence::skellam(variance, l2, l1))
     }
 
     /// The curve of one released round of `mechanism` with `survivors` updates in the sum, as the coordinator
@@ -160,30 +80,15 @@ impl RdpCurve {
         if survivors > clients {
             return Err(AccountantError::MoreSurvivorsThanClients { survivors, clients });
         }
-        let bound = DistributedGaussian {
+        let honest = survivors - mechanism.corrupt_clients();
+        let mut curve = Self::of(&RenyiDivergence::of_shares(DistributedGaussian {
             dimension: mechanism.dimension(),
             sensitivity: mechanism.sensitivity(),
             local_variance: mechanism.local_variance(),
-            honest: survivors - mechanism.corrupt_clients(),
-        };
-        let tau = tau(bound.local_variance, bound.honest);
-        let mut curve = Self::at_orders(|order| bound.divergence(tau, order));
-        curve.sampling_distance = sampler::DISTANCE * bound.dimension as f64 * f64::from(bound.honest);
+            honest,
+        }));
+        curve.sampling_distance = sampler::DISTANCE * mechanism.dimension() as f64 * f64::from(honest);
         Ok(curve)
-    }
-
-    /// The curve of Skellam noise of total variance `variance` in every coordinate of an integer vector, for adjacent sums
-    /// that differ by at most `l2` in Euclidean and `l1` in l1 norm; all in integer units.
-    ///
-    /// Without noise, or with a variance that is not a positive number, every divergence is infinite.
-    #[must_use]
-    pub fn skellam(variance: f64, l2: f64, l1: f64) -> Self {
-        if variance > 0.0 && l2 >= 0.0 && l1 >= 0.0 {
-            let noise = SkellamNoise { variance, l2, l1 };
-            Self::at_excesses(|excess| noise.divergence(excess))
-        } else {
-            Self::at_orders(|_| f64::INFINITY)
-        }
     }
 
     /// Adds the cost of another release to this one: adaptive composition (Mironov 2017, proposition 1).
@@ -225,13 +130,7 @@ impl RdpCurve {
         let log_delta = delta.ln();
         let smallest = excesses()
             .zip(&self.divergences)
-            .map(|(excess, divergence)| {
-                // alpha = 1 + excess; ln(1 - 1/alpha) = ln(excess) - ln(alpha).
-                let log_order = excess.ln_1p();
-                let terms = [excess.ln() - log_order, -(log_delta + log_order) / excess];
-                let size: f64 = divergence + terms.iter().map(|term| term.abs()).sum::<f64>();
-                divergence + terms[0] + terms[1] + ROUNDING * size
-            })
+            .map(|(excess, divergence)| conversion::epsilon_at(*divergence, excess, log_delta))
             .fold(f64::INFINITY, f64::min);
         if smallest.is_finite() { Ok(smallest.max(0.0)) } else { Err(AccountantError::Unbounded) }
     }
@@ -247,15 +146,6 @@ impl RdpCurve {
     /// The orders of the grid with the divergence at each, in nats.
     pub fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         excesses().map(|excess| 1.0 + excess).zip(self.divergences.iter().copied())
-    }
-
-    fn at_orders(divergence: impl Fn(f64) -> f64) -> Self {
-        Self::at_excesses(|excess| divergence(1.0 + excess))
-    }
-
-    /// `divergence` takes `alpha - 1`, which near order 1 says more than alpha.
-    fn at_excesses(divergence: impl Fn(f64) -> f64) -> Self {
-        Self { divergences: excesses().map(divergence).collect(), sampling_distance: 0.0 }
     }
 }
 

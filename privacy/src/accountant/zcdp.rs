@@ -55,3 +55,44 @@ fn check(rho: f64, delta: f64) -> Result<(), AccountantError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::accountant::{RdpCurve, RenyiDivergence, composed_epsilon};
+
+    #[test]
+    fn agrees_with_the_reference_and_with_the_grid() {
+        // tests/vectors/dp_reference.json.
+        for (rho, delta, expected, bun_steinke) in
+            [(0.1, 1e-6, 2.141_939, 2.450_788), (0.005, 1e-9, 0.564_893, 0.648_790)]
+        {
+            assert!((zcdp_epsilon(rho, delta).unwrap() - expected).abs() < 1e-6);
+            assert!((zcdp_epsilon_bun_steinke(rho, delta).unwrap() - bun_steinke).abs() < 1e-6);
+        }
+        for rho in [1e-7, 1e-3, 0.02, 0.5, 3.0, 200.0] {
+            for delta in [1e-2, 1e-5, 1e-12] {
+                let best = zcdp_epsilon(rho, delta).unwrap();
+                let on_grid = RdpCurve::of(&RenyiDivergence::zcdp(rho)).epsilon(delta).unwrap();
+                let searched = composed_epsilon(&[(RenyiDivergence::zcdp(rho), 1)], delta).unwrap();
+                assert!(best <= on_grid && on_grid <= best * 1.0005, "{rho} {delta}: {best}, grid {on_grid}");
+                assert!((searched - best).abs() <= 1e-9 * best, "{rho} {delta}: {best}, searched {searched}");
+                assert!(best <= zcdp_epsilon_bun_steinke(rho, delta).unwrap(), "{rho} {delta}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_states_nothing() {
+        assert_eq!(zcdp_epsilon(0.0, 1e-5), Ok(0.0));
+        for convert in [zcdp_epsilon, zcdp_epsilon_bun_steinke] {
+            for delta in [0.0, 1.0, -1.0] {
+                assert_eq!(convert(1.0, delta), Err(AccountantError::DeltaOutOfRange(delta)));
+            }
+            for rho in [-1.0, f64::NAN, f64::INFINITY] {
+                assert_eq!(convert(rho, 1e-5), Err(AccountantError::Unbounded), "{rho}");
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A checked mechanism and what each accountant says about it. Must never invent a number where an accountant has none.
 
 use serde::Serialize;
-use tacit_privacy::{AccountantError, Adjacency, PrivacyLoss, RdpCurve, zcdp_epsilon};
+use tacit_privacy::{AccountantError, Adjacency, PrivacyLoss, RenyiDivergence, composed_epsilon};
 
 /// One release, sensitivity doubled under replace-one where that is how it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,22 +16,22 @@ pub(crate) enum Release {
 }
 
 impl Release {
-    fn curve(&self) -> Result<RdpCurve, AccountantError> {
+    fn divergence(&self) -> Result<RenyiDivergence, AccountantError> {
         Ok(match *self {
-            Self::Gaussian { noise_multiplier } => RdpCurve::gaussian(noise_multiplier),
+            Self::Gaussian { noise_multiplier } => RenyiDivergence::gaussian(noise_multiplier),
             Self::PoissonGaussian { noise_multiplier, sampling_rate, adjacency } => {
-                RdpCurve::poisson_gaussian(noise_multiplier, sampling_rate, adjacency)?
+                RenyiDivergence::poisson_gaussian(noise_multiplier, sampling_rate, adjacency)?
             }
             Self::DiscreteGaussian { sigma, sensitivity } => {
-                RdpCurve::discrete_gaussian(sigma, f64::from(sensitivity))
+                RenyiDivergence::discrete_gaussian(sigma, f64::from(sensitivity))
             }
             Self::Skellam { variance, sensitivity } => {
-                RdpCurve::skellam(variance, f64::from(sensitivity), f64::from(sensitivity))
+                RenyiDivergence::skellam(variance, f64::from(sensitivity), f64::from(sensitivity))
             }
-            Self::Laplace { scale } => RdpCurve::laplace(scale),
-            Self::Zcdp { rho } => RdpCurve::zcdp(rho),
+            Self::Laplace { scale } => RenyiDivergence::laplace(scale),
+            Self::Zcdp { rho } => RenyiDivergence::zcdp(rho),
             Self::SumOfDiscreteGaussians { dimension, sensitivity, local_sigma, honest } => {
-                RdpCurve::sum_of_discrete_gaussians(dimension, sensitivity, local_sigma, honest)
+                RenyiDivergence::sum_of_discrete_gaussians(dimension, sensitivity, local_sigma, honest)
             }
         })
     }
@@ -51,18 +51,6 @@ impl Release {
             Self::Zcdp { .. } => return Err(NoNumber::NotFromRho),
             Self::SumOfDiscreteGaussians { .. } => return Err(NoNumber::NotForSums),
         })
-    }
-
-    /// The rho of zero-concentrated privacy, for mechanisms whose divergence is exactly `alpha rho`.
-    fn rho(&self) -> Option<f64> {
-        match *self {
-            Self::Gaussian { noise_multiplier } => Some(0.5 / (noise_multiplier * noise_multiplier)),
-            Self::DiscreteGaussian { sigma, sensitivity } => {
-                Some(0.5 * (f64::from(sensitivity) / sigma).powi(2))
-            }
-            Self::Zcdp { rho } => Some(rho),
-            _ => None,
-        }
     }
 }
 
@@ -97,7 +85,7 @@ impl Accountant {
     pub(crate) fn epsilon(self, releases: &[(Release, u64)], delta: f64) -> Result<f64, NoNumber> {
         match self {
             Self::Pld => by_loss(releases, delta),
-            Self::Rdp => Ok(by_curve(releases, delta)?),
+            Self::Rdp => Ok(by_divergence(releases, delta)?),
         }
     }
 }
@@ -110,13 +98,8 @@ fn by_loss(releases: &[(Release, u64)], delta: f64) -> Result<f64, NoNumber> {
     Ok(total.epsilon(delta)?)
 }
 
-fn by_curve(releases: &[(Release, u64)], delta: f64) -> Result<f64, AccountantError> {
-    let mut total = RdpCurve::zero();
-    for (release, steps) in releases {
-        total.compose(&release.curve()?.times(*steps));
-    }
-    let on_grid = total.epsilon(delta)?;
-    // Straight lines compose to a straight line, for which every real order can be tried.
-    let rho: Option<f64> = releases.iter().map(|(release, steps)| Some(release.rho()? * *steps as f64)).sum();
-    rho.map_or(Ok(on_grid), |rho| Ok(on_grid.min(zcdp_epsilon(rho, delta)?)))
+fn by_divergence(releases: &[(Release, u64)], delta: f64) -> Result<f64, AccountantError> {
+    let composed: Result<Vec<_>, _> =
+        releases.iter().map(|(release, steps)| Ok((release.divergence()?, *steps))).collect();
+    composed_epsilon(&composed?, delta)
 }
