@@ -162,11 +162,10 @@ pub fn composed_epsilon(releases: &[(RenyiDivergence, u64)], delta: f64) -> Resu
     if !(delta > 0.0 && delta < 1.0) {
         return Err(AccountantError::DeltaOutOfRange(delta));
     }
-    let log_delta = delta.ln();
     let at = |octave: f64| {
         let excess = octave.exp2();
         let sum: f64 = releases.iter().map(|(one, count)| one.at(excess) * *count as f64).sum();
-        (sum, conversion::epsilon_at(sum, excess, log_delta))
+        (sum, conversion::epsilon_at(sum, excess, delta))
     };
     let mut best = (f64::NAN, f64::INFINITY);
     let mut costs_nothing = true;
@@ -204,5 +203,5 @@ pub fn composed_epsilon(releases: &[(RenyiDivergence, u64)], delta: f64) -> Resu
             at_right = at(right).1;
         }
     }
-    Ok(smallest.min(at_left).min(at_right).max(0.0))
+    Ok(smallest.min(at_left).min(at_right))
 }

@@ -1,6 +1,6 @@
 //! Zero-concentrated differential privacy to (epsilon, delta). Must never be given a rho that is not an upper bound.
 
-use super::AccountantError;
+use super::{AccountantError, conversion};
 
 /// Halvings of the bracket around the best order; enough for every bit of a double.
 const HALVINGS: u32 = 200;
@@ -9,14 +9,14 @@ const ROUNDING: f64 = 1e-14;
 
 /// The smallest epsilon for which every `rho`-zCDP mechanism is known to be (epsilon, `delta`) differentially private:
 /// `min over alpha > 1 of alpha rho + ln(1 - 1/alpha) - (ln delta + ln alpha) / (alpha - 1)`, never below 0 (Canonne,
-/// Kamath, Steinke 2020, proposition 12), with the best real order.
+/// Kamath, Steinke 2020, proposition 12), with the best real order; and 0 where Pinsker's inequality gives `(0, delta)`.
 ///
 /// # Errors
 /// [`AccountantError::DeltaOutOfRange`] unless `0 < delta < 1`; [`AccountantError::Unbounded`] unless `rho` is finite
 /// and not negative.
 pub fn zcdp_epsilon(rho: f64, delta: f64) -> Result<f64, AccountantError> {
     check(rho, delta)?;
-    if rho == 0.0 {
+    if conversion::within(rho, delta) {
         return Ok(0.0);
     }
     // The derivative by alpha is rho + (ln delta + ln alpha) / (alpha - 1)^2: one zero, where (alpha - 1)^2 rho, which

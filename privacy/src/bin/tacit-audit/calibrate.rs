@@ -15,18 +15,15 @@ use crate::step::{Name, Step};
 /// A noise multiplier with which every other argument can be checked.
 const PLENTY: f64 = (1 << 12) as f64;
 
-/// The least noise that keeps epsilon within a target
-///
-/// Prints the noise multiplier, which is sigma over the sensitivity, rounded up by at most one part in a million: what
-/// is printed keeps the target, a thousandth less does not.
+/// The arguments of `tacit-audit calibrate`.
 #[derive(Debug, Args)]
 #[command(
     allow_negative_numbers = true,
     after_long_help = "Examples:\n  \
         tacit-audit calibrate --epsilon 1 --delta 1e-6 --steps 100\n  \
         tacit-audit calibrate --epsilon 2 --delta 1e-6 --steps 10000 --sampling-rate 0.01 --json\n  \
-        tacit-audit calibrate --epsilon 4 --delta 1e-6 --steps 20 --mechanism distributed-discrete-gaussian \
-        --sensitivity 50 --clients 100 --dimension 6144"
+        tacit-audit calibrate --epsilon 4 --delta 1e-6 --steps 20 \\\n      \
+        --mechanism distributed-discrete-gaussian --sensitivity 50 --clients 100 --dimension 6144"
 )]
 pub(crate) struct Calibrate {
     /// The largest epsilon that is allowed

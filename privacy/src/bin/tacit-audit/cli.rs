@@ -28,8 +28,15 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The epsilon of noisy releases at a delta
+    ///
+    /// Two numbers are printed. The one by privacy loss distributions (PLD) is nearly exact; the one by Rényi divergences
+    /// (RDP) is an upper bound. Both hold, so the smaller one counts. Where one does not exist, null and a reason stand in
+    /// its place.
     Epsilon(epsilon::Epsilon),
     /// The least noise that keeps epsilon within a target
+    ///
+    /// Prints the noise multiplier, which is sigma over the sensitivity, rounded up by at most one part in a million: it
+    /// keeps the target, a thousandth less does not.
     Calibrate(calibrate::Calibrate),
 }
 

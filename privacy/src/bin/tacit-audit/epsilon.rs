@@ -14,20 +14,17 @@ use crate::release::{Accountant, NoNumber, Release};
 use crate::spec::Spec;
 use crate::step::{Name, Step};
 
-/// The epsilon of noisy releases at a delta
-///
-/// Two numbers are printed. The one by privacy loss distributions (PLD) is nearly exact; the one by Rényi divergences
-/// (RDP) is an upper bound that composes by addition. Both hold; the smaller one counts. Where one does not exist, null
-/// and a reason stand in its place.
+/// The arguments of `tacit-audit epsilon`.
 #[derive(Debug, Args)]
 #[command(
     allow_negative_numbers = true,
     after_long_help = "Examples:\n  \
         tacit-audit epsilon --mechanism gaussian --sigma 2 --steps 10 --delta 1e-5\n  \
-        tacit-audit epsilon --mechanism poisson-gaussian --sigma 1.1 --sampling-rate 0.01 --steps 10000 --delta 1e-6\n  \
+        tacit-audit epsilon --mechanism poisson-gaussian --sigma 1.1 --sampling-rate 0.01 \\\n      \
+        --steps 10000 --delta 1e-6\n  \
         tacit-audit epsilon --mechanism zcdp --rho 0.1 --steps 1 --delta 1e-6 --json\n  \
-        tacit-audit epsilon --mechanism distributed-discrete-gaussian --sigma 10 --sensitivity 50 --clients 100 \
-        --dimension 6144 --steps 20 --delta 1e-6\n\n\
+        tacit-audit epsilon --mechanism distributed-discrete-gaussian --sigma 10 --sensitivity 50 \\\n      \
+        --clients 100 --dimension 6144 --steps 20 --delta 1e-6\n\n\
         A file for --spec:\n  \
         delta = 1e-6\n  \
         adjacency = \"zero-out\"         # or \"replace-one\"; this line may be left out\n\n  \
