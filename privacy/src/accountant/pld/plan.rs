@@ -115,6 +115,7 @@ impl<'a> Question<'a> {
         let size = target.epsilon.max(1e-4 * sum.cumulants(0.0).variance.sqrt());
         let room = target.tolerance * size;
         let steepest = 5.0 / room;
+        let rate = target.rate.max(sum.tilt_with_mean(target.epsilon, LOG_LEAST_DELTA, steepest));
         let (highest, tilt_above) = sum.chernoff(0.0, 1.0, LOG_CUT - target.log_delta, steepest);
         let (tilt, lowest, highest_tilted) = tilt_and_range(sum, target, steepest);
         let (least, most) = sum.range();
@@ -125,7 +126,7 @@ impl<'a> Question<'a> {
         let lowest = lowest.max(least - margin).min(target.epsilon);
         let span = (highest - lowest).max(f64::MIN_POSITIVE);
 
-        let wanted = self.step(room, target.rate.min(steepest), span);
+        let wanted = self.step(room, rate.min(steepest), span);
         let spare = if self.releases <= 64.0 { 4.0 * self.releases } else { 4.0 };
         // Saturates; NaN becomes 0.
         let points = (span / wanted + spare).ceil() as usize;
