@@ -264,16 +264,28 @@ impl Product {
     /// Multiplies with `(1 + difference)^count`, where `difference` is known up to `error`.
     fn multiply(&mut self, difference: Complex<f64>, count: f64, error: f64) {
         let value = difference + 1.0;
-        let log_size = (2.0 * difference.re + difference.norm_sqr()).ln_1p() / 2.0;
-        let phase = value.im.atan2(value.re);
-        let error = error + 4.0 * ROUNDOFF * difference.norm();
-        let bound = value.norm() + error;
-        self.log_bound += count * bound.ln().max(log_size);
+        let distance = difference.norm();
+        let error = error + 4.0 * ROUNDOFF * distance;
+        let size = value.norm();
+        let bound = size + error;
+        self.log_bound += count * bound.ln();
+        // Further factors do not make a bound larger, up to the errors that 40 leaves room for.
         if !(self.log_bound >= LOG_NEGLIGIBLE - 40.0) {
-            // Further factors do not make it larger, up to the errors that 40 leaves room for.
             self.log_size = f64::NEG_INFINITY;
             return;
         }
+        if size <= error {
+            // The product is taken as 0, within its bound.
+            self.log_size = f64::NEG_INFINITY;
+            self.relative_error += 1.0;
+            return;
+        }
+        let log_size = if distance < 0.5 {
+            (2.0 * difference.re + difference.norm_sqr()).ln_1p() / 2.0
+        } else {
+            size.ln()
+        };
+        let phase = value.im.atan2(value.re);
         // |a^k - b^k| <= k |a - b| max(|a|, |b|)^(k-1), and rounding of logarithm, phase and their multiples.
         self.relative_error += count * (error / bound + 8.0 * ROUNDOFF * (log_size.abs() + phase.abs()));
         self.log_size += count * log_size;

@@ -99,10 +99,12 @@ impl Mixture {
     /// See [`super::pair::Pair::nodes`]. In both laws nothing varies faster than a normal density.
     pub(super) fn nodes(&self, log_tail: f64) -> Nodes {
         let (lowest, highest) = self.outcomes(log_tail);
-        let spacing = self.sigma / 6.0;
+        // Six to a standard deviation, the last one at the highest outcome.
+        let count = ((highest - lowest) / self.sigma * 6.0).ceil().max(1.0);
+        let spacing = (highest - lowest) / count;
+        let count = count as u64;
         let reach = self.sigma * (deviations(log_tail) + 1.0);
         let mut nodes = Nodes::default();
-        let count = ((highest - lowest) / spacing) as u64;
         let mut index = 0;
         while index <= count {
             let x = lowest + index as f64 * spacing;

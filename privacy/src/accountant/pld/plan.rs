@@ -7,11 +7,13 @@ use super::nodes::Sum;
 use super::pair::{Direction, Pair};
 
 /// Aim for the relative error of epsilon that the grid causes.
-const TOLERANCE: f64 = 4e-5;
+const TOLERANCE: f64 = 2e-5;
 /// The same of the first attempt, which finds out where to look.
 const FIRST_TOLERANCE: f64 = 4e-3;
 /// Most attempts. The second nearly always settles it.
 const ATTEMPTS: u32 = 6;
+/// A delta that falls faster than assumed by more than this factor asks for a finer grid.
+const STEEPER: f64 = 1.5;
 /// Most points of the transform: 2^22, some 100 MB altogether.
 const MOST_POINTS: usize = 1 << 22;
 /// Fewest points.
@@ -55,15 +57,10 @@ impl<'a> Question<'a> {
         let mut best: Option<f64> = None;
         for attempt in 0..ATTEMPTS {
             let found = self.compose(&sum, &target).epsilon(delta);
-            if std::env::var("PLD_TRACE").is_ok() {
-                eprintln!(
-                    "{:?} {attempt} target {} rate {} -> {found:?}",
-                    self.direction, target.epsilon, target.rate
-                );
-            }
             let Some((epsilon, rate)) = found else { break };
             best = Some(best.map_or(epsilon, |best| best.min(epsilon)));
-            let settled = attempt > 0 && (epsilon - target.epsilon).abs() <= 0.2 * target.epsilon;
+            let near = (epsilon - target.epsilon).abs() <= 0.2 * target.epsilon;
+            let settled = attempt > 0 && near && rate <= STEEPER * target.rate;
             if settled || epsilon == 0.0 {
                 break;
             }
@@ -76,6 +73,7 @@ impl<'a> Question<'a> {
     pub(super) fn delta(&self, epsilon: f64) -> f64 {
         let mut log_delta = LOG_LEAST_DELTA;
         let mut best = 1.0_f64;
+        let mut rate = None;
         for attempt in 0..ATTEMPTS {
             let sum = self.sum(log_delta);
             let tilt = sum.tilt_with_mean(epsilon, LOG_LEAST_DELTA, f64::INFINITY);
@@ -85,12 +83,14 @@ impl<'a> Question<'a> {
                 continue;
             }
             let tolerance = if attempt == 1 { FIRST_TOLERANCE } else { TOLERANCE };
-            let target = Target { epsilon, log_delta, rate: tilt, tolerance };
-            let (delta, _) = self.compose(&sum, &target).delta(epsilon);
+            let target = Target { epsilon, log_delta, rate: rate.unwrap_or(tilt), tolerance };
+            let (delta, found_rate) = self.compose(&sum, &target).delta(epsilon);
             best = best.min(delta);
+            let as_steep = found_rate <= STEEPER * target.rate;
+            rate = Some(found_rate).filter(|rate| rate.is_finite());
             let found = best.ln().clamp(LOG_LEAST_DELTA, 0.0);
-            // The cut is far enough below delta to be right for one that is smaller by a factor of 100.
-            if attempt > 1 && found > log_delta - 4.0 {
+            // The cut is far enough below delta to be right for one that is a little smaller.
+            if attempt > 1 && found > log_delta - 1.0 && as_steep {
                 break;
             }
             log_delta = found;
@@ -115,6 +115,7 @@ impl<'a> Question<'a> {
         let size = target.epsilon.max(1e-4 * sum.cumulants(0.0).variance.sqrt());
         let room = target.tolerance * size;
         let steepest = 5.0 / room;
+        let rate = target.rate.max(sum.tilt_with_mean(target.epsilon, LOG_LEAST_DELTA, steepest));
         let (highest, tilt_above) = sum.chernoff(0.0, 1.0, LOG_CUT - target.log_delta, steepest);
         let (tilt, lowest, highest_tilted) = tilt_and_range(sum, target, steepest);
         let (least, most) = sum.range();
@@ -125,7 +126,7 @@ impl<'a> Question<'a> {
         let lowest = lowest.max(least - margin).min(target.epsilon);
         let span = (highest - lowest).max(f64::MIN_POSITIVE);
 
-        let wanted = self.step(room, target.rate.min(steepest), span);
+        let wanted = self.step(room, rate.min(steepest), span);
         let spare = if self.releases <= 64.0 { 4.0 * self.releases } else { 4.0 };
         // Saturates; NaN becomes 0.
         let points = (span / wanted + spare).ceil() as usize;
@@ -141,12 +142,6 @@ impl<'a> Question<'a> {
                 (pair.losses(self.direction, &grid), *count)
             })
             .collect();
-        if std::env::var("PLD_TRACE").is_ok() {
-            eprintln!(
-                "   points {points} step {step} wanted {wanted} window {lowest}..{highest} tilt {tilt} above {tilt_above} cells {:?}",
-                releases.iter().map(|r| r.0.masses.len()).collect::<Vec<_>>()
-            );
-        }
         Composed::new(&releases, &Window { points, lowest: lowest - step, tilt, tilt_above })
     }
 
