@@ -1,5 +1,6 @@
 //! The `tacit-audit` command as a user meets it: every reference case, help, exit codes and messages.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, reason = "helpers of tests stop where an assertion would")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

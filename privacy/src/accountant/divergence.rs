@@ -205,3 +205,134 @@ pub fn composed_epsilon(releases: &[(RenyiDivergence, u64)], delta: f64) -> Resu
     }
     Ok(smallest.min(at_left).min(at_right))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::accountant::{RdpCurve, gaussian_delta};
+
+    fn sampled(noise_multiplier: f64, sampling_rate: f64, adjacency: Adjacency) -> RenyiDivergence {
+        RenyiDivergence::poisson_gaussian(noise_multiplier, sampling_rate, adjacency).unwrap()
+    }
+
+    #[test]
+    fn nothing_proven_is_unbounded() {
+        let sums = [(1, 0.0, 1.0, 1), (1, 1.0, 0.49, 1), (1, 1.0, f64::NAN, 1), (1, 1.0, 1.0, 0)];
+        let sums = sums.map(|(dimension, sensitivity, sigma, honest)| {
+            RenyiDivergence::sum_of_discrete_gaussians(dimension, sensitivity, sigma, honest)
+        });
+        let useless = [0.0, -1.0, f64::NAN].map(|bad| {
+            [
+                RenyiDivergence::gaussian(bad),
+                RenyiDivergence::discrete_gaussian(bad, 1.0),
+                RenyiDivergence::laplace(bad),
+                RenyiDivergence::skellam(bad, 1.0, 1.0),
+                sampled(bad, 0.5, Adjacency::ZeroOut),
+            ]
+        });
+        let rhos = [-1.0, f64::NAN].map(RenyiDivergence::zcdp);
+        for divergence in useless.into_iter().flatten().chain(sums).chain(rhos) {
+            assert_eq!(divergence.at(1.0), f64::INFINITY, "{divergence:?}");
+            assert_eq!(composed_epsilon(&[(divergence, 1)], 1e-5), Err(AccountantError::Unbounded));
+        }
+        for rate in [0.0, -0.1, 1.000_001, f64::NAN] {
+            let refused = RenyiDivergence::poisson_gaussian(1.0, rate, Adjacency::ZeroOut).unwrap_err();
+            assert!(matches!(refused, AccountantError::SamplingRateOutOfRange(_)), "{rate}");
+        }
+        for delta in [0.0, 1.0, -1.0] {
+            assert_eq!(composed_epsilon(&[], delta), Err(AccountantError::DeltaOutOfRange(delta)));
+        }
+        assert_eq!(composed_epsilon(&[], 1e-5), Ok(0.0));
+        assert_eq!(composed_epsilon(&[(RenyiDivergence::zcdp(0.0), 9)], 1e-5), Ok(0.0));
+    }
+
+    #[test]
+    fn sampling_everybody_is_not_sampling() {
+        for (adjacency, factor) in [(Adjacency::ZeroOut, 1.0), (Adjacency::ReplaceOne, 2.0)] {
+            let plain = RenyiDivergence::gaussian(1.3 / factor);
+            let (all, nearly) = (sampled(1.3, 1.0, adjacency), sampled(1.3, 1.0 - 1e-9, adjacency));
+            for excess in [1e-3, 0.3, 2.0, 17.5, 400.0, 1e5] {
+                assert_eq!(all.at(excess), plain.at(excess));
+                let (found, expected) = (nearly.at(excess), plain.at(excess));
+                assert!(
+                    (found - expected).abs() < 1e-6 * expected,
+                    "{adjacency:?} {excess}: {found}, {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_parameters_give_a_number_that_is_not_too_small() {
+        for noise_multiplier in [1e-90, 1e-3, 0.01, 0.05, 0.3, 1.0, 33.0, 1e6, 1e90] {
+            for rate in [1e-300, 1e-8, 0.5, 1.0 - 1e-15] {
+                for adjacency in [Adjacency::ZeroOut, Adjacency::ReplaceOne] {
+                    let one = sampled(noise_multiplier, rate, adjacency);
+                    let plain = RenyiDivergence::gaussian(noise_multiplier / adjacency.sensitivity_factor());
+                    let mut before = 0.0;
+                    for octave in -10..=18 {
+                        let excess = f64::from(octave).exp2();
+                        let found = one.at(excess);
+                        let name = format!("{noise_multiplier} {rate:e} {adjacency:?} 1+{excess}: {found}");
+                        assert!(
+                            found >= before * (1.0 - 1e-9) && found <= plain.at(excess),
+                            "{name}, {before}"
+                        );
+                        before = found;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn epsilon_is_zero_only_where_delta_covers_the_distance() {
+        for noise_multiplier in [1.0, 30.0, 4e3] {
+            let one = [(RenyiDivergence::gaussian(noise_multiplier), 1)];
+            let distance = gaussian_delta(noise_multiplier, 0.0);
+            assert!(composed_epsilon(&one, distance).unwrap() > 0.0);
+            // Pinsker's inequality gives 1/2 / z for the distance, which is about 0.4 / z.
+            assert_eq!(composed_epsilon(&one, 0.501 / noise_multiplier), Ok(0.0));
+        }
+    }
+
+    #[test]
+    fn ten_thousand_sampled_steps_cost_what_others_find_or_less() {
+        // dp-accounting 0.6.0: tests/vectors/rdp_reference.json; its PLD gives 2.480666.
+        let steps = [(sampled(1.0, 0.004, Adjacency::ZeroOut), 10_000)];
+        let epsilon = composed_epsilon(&steps, 1e-6).unwrap();
+        assert!(epsilon <= 2.686_142_5 && epsilon > 2.6, "{epsilon}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn more_noise_and_rarer_sampling_cost_less_and_more_steps_more(
+            log_noise in -0.7_f64..3.0,
+            log_rate in -9.0_f64..-0.01,
+            steps in 1_u64..5000,
+            log_delta in -20.0_f64..-5.0,
+            replace in any::<bool>(),
+        ) {
+            let adjacency = if replace { Adjacency::ReplaceOne } else { Adjacency::ZeroOut };
+            let (noise, rate, delta) = (log_noise.exp(), log_rate.exp(), log_delta.exp());
+            let epsilon = |noise, rate, steps| {
+                composed_epsilon(&[(sampled(noise, rate, adjacency), steps)], delta).unwrap()
+            };
+            let here = epsilon(noise, rate, steps);
+            prop_assert!(epsilon(noise * 1.01, rate, steps) <= here);
+            prop_assert!(epsilon(noise, rate * 0.99, steps) <= here);
+            prop_assert!(epsilon(noise, rate, steps + steps.div_ceil(100)) >= here);
+            // Replacing is removing and adding: never cheaper than one of them.
+            let removed = composed_epsilon(&[(sampled(noise, rate, Adjacency::ZeroOut), steps)], delta).unwrap();
+            prop_assert!(removed <= here * (1.0 + 1e-9));
+            // The table of orders is never better, and not much worse.
+            let table = RdpCurve::of(&sampled(noise, rate, adjacency)).times(steps).epsilon(delta).unwrap();
+            prop_assert!(here <= table * (1.0 + 1e-9) && table <= here * 1.03, "{} {}", here, table);
+        }
+    }
+}
