@@ -165,11 +165,10 @@ impl Composed {
 
     /// An epsilon, not below 0, at which delta is at most `target`; none when what lies above the window exceeds it.
     pub(super) fn epsilon(&self, target: f64) -> Option<Answer> {
-        // Also where it is not a number.
-        if !(self.beyond < target) {
+        if self.beyond.is_nan() || self.beyond >= target {
             return None;
         }
-        let point = self.descend(|lower, delta| lower <= 0.0 || !(delta <= target));
+        let point = self.descend(|lower, delta| lower <= 0.0 || delta > target || delta.is_nan());
         let fall = (-(target - point.delta) / point.discounted).max(-1.0).ln_1p();
         let epsilon = point.upper + fall.max(-self.step);
         if epsilon.is_nan() {
@@ -280,7 +279,7 @@ impl Product {
         let bound = size + error;
         self.log_bound += count * bound.ln();
         // Further factors do not make a bound larger, up to the errors that 40 leaves room for.
-        if !(self.log_bound >= LOG_NEGLIGIBLE - 40.0) {
+        if self.log_bound < LOG_NEGLIGIBLE - 40.0 {
             self.log_size = f64::NEG_INFINITY;
             return;
         }

@@ -138,7 +138,7 @@ impl<'a> Question<'a> {
             .zip(&sum.0)
             .map(|((pair, count), (nodes, _))| {
                 let centre = nodes.cumulants(tilt).mean;
-                let grid = Grid { step, centre, log_tail: self.log_tail(target.log_delta) };
+                let grid = Grid { step, centre, bias: 1.0, log_tail: self.log_tail(target.log_delta) };
                 (pair.losses(self.direction, &grid), *count)
             })
             .collect();
