@@ -187,7 +187,7 @@ impl PrivacyLoss {
     /// not a number. Deltas below 1e-280 are rounded up to about that.
     #[must_use]
     pub fn delta(&self, epsilon: f64) -> f64 {
-        if !(epsilon >= 0.0) || self.gaussian == f64::INFINITY {
+        if epsilon.is_nan() || epsilon < 0.0 || self.gaussian == f64::INFINITY {
             return 1.0;
         }
         if self.others.is_empty() {

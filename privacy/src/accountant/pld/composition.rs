@@ -39,8 +39,21 @@ pub(super) struct Composed {
     loss_error: f64,
 }
 
+/// An epsilon for a delta.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    /// Delta is at most the target here.
+    pub(super) epsilon: f64,
+    /// The rate at which the logarithm of delta falls here.
+    pub(super) rate: f64,
+    /// Whether the answer lies in the window; otherwise a smaller one lies below it.
+    pub(super) inside: bool,
+}
+
 /// Delta at the epsilon of a grid point or between two.
 struct Point {
+    /// Whether the descent stopped here, rather than at the window's end.
+    inside: bool,
     /// The upper end of the cell.
     upper: f64,
     /// Delta at the upper end.
@@ -134,40 +147,36 @@ impl Composed {
         let rise = -(-self.step).exp_m1();
         let mut delta = self.beyond;
         let mut discounted = 0.0;
-        let mut upper = self.lowest + self.tilted.len() as f64 * self.step;
         for (index, mass) in self.tilted.iter().enumerate().rev() {
-            upper = self.lowest + index as f64 * self.step;
+            let upper = self.lowest + index as f64 * self.step;
             let (shift, factor) = (self.tilt * upper, self.log_factor);
             let rounding = 4.0 * ROUNDOFF * (shift.abs() + factor.abs());
             discounted = keep * discounted + mass * (factor - shift + rounding).exp();
             // Delta at the next lower point: every loss above it counts for a little more.
             let next = delta + rise * discounted;
-            if stop(upper - self.step, next) {
-                break;
+            let inside = stop(upper - self.step, next);
+            if inside || index == 0 {
+                return Point { inside, upper, delta, discounted };
             }
-            if index > 0 {
-                delta = next;
-            }
+            delta = next;
         }
-        Point { upper, delta, discounted }
+        Point { inside: false, upper: self.lowest, delta, discounted }
     }
 
-    /// An epsilon, not below 0, at which delta is at most `target`, and the rate at which the logarithm of delta
-    /// falls there.
-    pub(super) fn epsilon(&self, target: f64) -> Option<(f64, f64)> {
-        // Also where it is not a number.
-        if !(self.beyond < target) {
+    /// An epsilon, not below 0, at which delta is at most `target`; none when what lies above the window exceeds it.
+    pub(super) fn epsilon(&self, target: f64) -> Option<Answer> {
+        if self.beyond.is_nan() || self.beyond >= target {
             return None;
         }
-        let point = self.descend(|lower, delta| lower <= 0.0 || !(delta <= target));
+        let point = self.descend(|lower, delta| lower <= 0.0 || delta > target || delta.is_nan());
         let fall = (-(target - point.delta) / point.discounted).max(-1.0).ln_1p();
         let epsilon = point.upper + fall.max(-self.step);
-        let rate = (epsilon - point.upper).exp() * point.discounted / target;
         if epsilon.is_nan() {
             return None;
         }
-        let error = if epsilon > 0.0 { self.loss_error } else { 0.0 };
-        Some((epsilon.max(0.0) * (1.0 + 8.0 * ROUNDOFF) + error, rate))
+        let rate = (epsilon - point.upper).exp() * point.discounted / target;
+        let epsilon = if epsilon > 0.0 { epsilon * (1.0 + 8.0 * ROUNDOFF) + self.loss_error } else { 0.0 };
+        Some(Answer { epsilon, rate, inside: point.inside })
     }
 
     /// A bound on delta at `epsilon`, and the rate at which its logarithm falls there.
@@ -270,7 +279,7 @@ impl Product {
         let bound = size + error;
         self.log_bound += count * bound.ln();
         // Further factors do not make a bound larger, up to the errors that 40 leaves room for.
-        if !(self.log_bound >= LOG_NEGLIGIBLE - 40.0) {
+        if self.log_bound < LOG_NEGLIGIBLE - 40.0 {
             self.log_size = f64::NEG_INFINITY;
             return;
         }

@@ -15,6 +15,8 @@ pub(super) struct Grid {
     pub(super) step: f64,
     /// The loss around which every point of the grid is used.
     pub(super) centre: f64,
+    /// 1 to move mass upwards by the rounding error of a loss, -1 to move it downwards: for the reversed pair.
+    pub(super) bias: f64,
     /// Natural logarithm of the probability that may count as infinite loss, in each release.
     pub(super) log_tail: f64,
 }
@@ -80,8 +82,8 @@ impl Losses {
     /// the same probabilities under P and under Q: the hockey-stick divergence, convex in e^epsilon, is
     /// replaced by its chord ("connect the dots", Doroshenko et al. 2022).
     ///
-    /// `excess` is the integral over the mass of `1 - e^(lower - loss)`. `loss_error` bounds the error of a loss
-    /// as computed; it moves mass upwards.
+    /// `excess` is the integral over the mass of `1 - e^(lower - loss)`. `loss_error`, a bound on the error of a
+    /// loss as computed, moves mass upwards, or downwards where it is negative.
     pub(super) fn split(&mut self, (lower, upper): (i64, i64), mass: f64, excess: f64, loss_error: f64) {
         let width = (upper - lower) as f64 * self.step;
         let above = (excess + loss_error * mass) / -(-width).exp_m1();

@@ -138,7 +138,8 @@ impl Mixture {
             let to = self.outcome(upper).clamp(from, highest);
             let (mass, excess) = self.integrate(from, to, lower);
             let size = lower.abs().max(upper.abs());
-            losses.split((pair[0], pair[1]), mass, excess, 16.0 * ROUNDOFF * (size + upper - lower));
+            let error = grid.bias * 16.0 * ROUNDOFF * (size + upper - lower);
+            losses.split((pair[0], pair[1]), mass, excess, error);
             from = to;
         }
         losses.infinite = self.mass_of_p(|centre| upper_tail((highest - centre) / self.sigma));

@@ -70,8 +70,8 @@ impl Pair {
     /// The loss on a grid, rounded pessimistically.
     pub(super) fn losses(&self, direction: Direction, grid: &Grid) -> Losses {
         let reverse = direction == Direction::Add && !self.is_symmetric();
-        let centre = if reverse { -grid.centre } else { grid.centre };
-        let grid = Grid { centre, ..*grid };
+        let sign = if reverse { -1.0 } else { 1.0 };
+        let grid = Grid { centre: sign * grid.centre, bias: sign, ..*grid };
         let losses = match self {
             Self::Mixture(mixture) => mixture.losses(&grid),
             Self::Integer(noise) => noise.losses(&grid),

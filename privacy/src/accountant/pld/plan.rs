@@ -1,7 +1,7 @@
 //! Chooses grid, window and tilt for one question. Must never affect whether an answer is valid: each choice
 //! gives an upper bound, and these make it tight.
 
-use super::composition::{Composed, Window};
+use super::composition::{Answer, Composed, Window};
 use super::grid::Grid;
 use super::nodes::Sum;
 use super::pair::{Direction, Pair};
@@ -56,11 +56,11 @@ impl<'a> Question<'a> {
         let mut target = Target { epsilon: epsilon.max(0.0), log_delta, rate, tolerance: FIRST_TOLERANCE };
         let mut best: Option<f64> = None;
         for attempt in 0..ATTEMPTS {
-            let found = self.compose(&sum, &target).epsilon(delta);
-            let Some((epsilon, rate)) = found else { break };
+            let Some(answer) = self.compose(&sum, &target).epsilon(delta) else { break };
+            let Answer { epsilon, rate, inside } = answer;
             best = Some(best.map_or(epsilon, |best| best.min(epsilon)));
             let near = (epsilon - target.epsilon).abs() <= 0.2 * target.epsilon;
-            let settled = attempt > 0 && near && rate <= STEEPER * target.rate;
+            let settled = attempt > 0 && inside && near && rate <= STEEPER * target.rate;
             if settled || epsilon == 0.0 {
                 break;
             }
@@ -138,7 +138,7 @@ impl<'a> Question<'a> {
             .zip(&sum.0)
             .map(|((pair, count), (nodes, _))| {
                 let centre = nodes.cumulants(tilt).mean;
-                let grid = Grid { step, centre, log_tail: self.log_tail(target.log_delta) };
+                let grid = Grid { step, centre, bias: 1.0, log_tail: self.log_tail(target.log_delta) };
                 (pair.losses(self.direction, &grid), *count)
             })
             .collect();

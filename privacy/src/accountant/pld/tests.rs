@@ -190,7 +190,7 @@ fn one_release_of_laplace_noise_is_in_closed_form() {
 }
 
 /// delta of one sampled release, from the tails of its two halves at the outcome where they cross.
-fn sampled(sigma: f64, rate: f64, adjacency: Adjacency, epsilon: f64) -> f64 {
+fn sampled(sigma: f64, rate: f64, adjacency: Adjacency, direction: Direction, epsilon: f64) -> f64 {
     let tail = |x: f64| 0.5 * libm::erfc(x / (sigma * 2.0_f64.sqrt()));
     let density = |x: f64| (-x * x / (2.0 * sigma * sigma)).exp();
     let mixture =
@@ -203,19 +203,20 @@ fn sampled(sigma: f64, rate: f64, adjacency: Adjacency, epsilon: f64) -> f64 {
         }
         high
     };
-    match adjacency {
-        Adjacency::ReplaceOne => {
-            let x = crossing(&|x| mixture(&density, x, 1.0) - epsilon.exp() * mixture(&density, x, -1.0));
-            mixture(&tail, x, 1.0) - epsilon.exp() * mixture(&tail, x, -1.0)
+    let factor = epsilon.exp();
+    match (adjacency, direction) {
+        (Adjacency::ReplaceOne, _) => {
+            let x = crossing(&|x| mixture(&density, x, 1.0) - factor * mixture(&density, x, -1.0));
+            mixture(&tail, x, 1.0) - factor * mixture(&tail, x, -1.0)
         }
-        Adjacency::ZeroOut => {
-            let x = crossing(&|x| mixture(&density, x, 1.0) - epsilon.exp() * density(x));
-            let removed = mixture(&tail, x, 1.0) - epsilon.exp() * tail(x);
-            // N(0) against the mixture: large losses are where the outcome is small.
-            let x = crossing(&|x| epsilon.exp() * mixture(&density, x, 1.0) - density(x));
-            let added =
-                tail(-x) - epsilon.exp() * (1.0 - rate) * tail(-x) - epsilon.exp() * rate * tail(1.0 - x);
-            removed.max(added)
+        (Adjacency::ZeroOut, Direction::Remove) => {
+            let x = crossing(&|x| mixture(&density, x, 1.0) - factor * density(x));
+            mixture(&tail, x, 1.0) - factor * tail(x)
+        }
+        (Adjacency::ZeroOut, Direction::Add) => {
+            // Large losses are where the outcome is small.
+            let x = crossing(&|x| factor * mixture(&density, x, 1.0) - density(x));
+            tail(-x) - factor * ((1.0 - rate) * tail(-x) + rate * tail(1.0 - x))
         }
     }
 }
@@ -225,10 +226,36 @@ fn one_sampled_release_matches_the_tails_where_densities_cross() {
     for adjacency in [Adjacency::ZeroOut, Adjacency::ReplaceOne] {
         for (sigma, rate) in [(0.4, 0.02), (0.7, 0.5), (1.0, 0.01), (1.0, 0.9), (3.0, 0.3), (20.0, 0.05)] {
             let loss = PrivacyLoss::poisson_gaussian(sigma, rate, adjacency).unwrap();
-            let exact = |epsilon: f64| sampled(sigma, rate, adjacency, epsilon);
+            let exact = |epsilon: f64| sampled(sigma, rate, adjacency, Direction::Remove, epsilon);
             check_against(&loss, exact, &[1e-3, 1e-5, 1e-8], &format!("{adjacency:?} {sigma}, {rate}"));
         }
     }
+}
+
+#[test]
+fn adding_is_composed_as_well_as_removing() {
+    let adjacency = Adjacency::ZeroOut;
+    for (sigma, rate) in [(0.7, 0.5), (1.0, 0.01), (1.0, 0.9), (3.0, 0.3), (20.0, 0.05)] {
+        let once = Pair::Mixture(Mixture { sigma, rate, adjacency });
+        let largest = -f64::ln_1p(-rate);
+        for part in [0.01, 0.1, 0.3, 0.6] {
+            let exact = |part: f64| sampled(sigma, rate, adjacency, Direction::Add, part * largest);
+            if exact(part) < 1e-12 {
+                continue;
+            }
+            let found = Question::new(&[(once, 1)], Direction::Add).delta(part * largest);
+            let what = format!("{sigma}, {rate} at {part} of the largest loss: {found}");
+            assert!(found >= exact(part) * (1.0 - 1e-9), "{what} below {}", exact(part));
+            assert!(found <= exact(part * (1.0 - TIGHT)) * (1.0 + 1e-6), "{what} above {}", exact(part));
+        }
+    }
+    // Removal is the worse of the two here, and is what counts.
+    let pairs = [(Pair::Mixture(Mixture { sigma: 1.0, rate: 0.01, adjacency }), 1_000)];
+    let in_direction = |direction| Question::new(&pairs, direction).epsilon(1e-5).unwrap();
+    let (remove, add) = (in_direction(Direction::Remove), in_direction(Direction::Add));
+    let both = PrivacyLoss::poisson_gaussian(1.0, 0.01, adjacency).unwrap().times(1_000).unwrap();
+    assert_eq!(both.epsilon(1e-5), Ok(remove.max(add)));
+    assert!(add < 0.95 * remove, "{add}, {remove}");
 }
 
 #[test]
