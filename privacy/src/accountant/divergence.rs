@@ -257,10 +257,11 @@ mod tests {
             for excess in [1e-3, 0.3, 2.0, 17.5, 400.0, 1e5] {
                 assert_eq!(all.at(excess), plain.at(excess));
                 let (found, expected) = (nearly.at(excess), plain.at(excess));
-                assert!(
-                    (found - expected).abs() < 1e-6 * expected,
-                    "{adjacency:?} {excess}: {found}, {expected}"
-                );
+                assert!(found <= expected, "{adjacency:?} {excess}: {found}, {expected}");
+                // At larger orders, one client in 10^9 who is left out is enough to cover the tail of replace-one's Q.
+                if adjacency == Adjacency::ZeroOut || excess <= 2.0 {
+                    assert!(found > (1.0 - 1e-6) * expected, "{adjacency:?} {excess}: {found}, {expected}");
+                }
             }
         }
     }

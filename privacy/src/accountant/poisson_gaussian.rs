@@ -146,11 +146,7 @@ impl PoissonGaussian {
 fn log_mixture(q: f64, x: f64) -> f64 {
     if x > 500.0 {
         let larger = x + q.ln();
-        if larger < 1.0 {
-            (larger.exp() - q).ln_1p()
-        } else {
-            larger + ((1.0 - q) * (-larger).exp()).ln_1p()
-        }
+        if larger < 1.0 { (larger.exp() - q).ln_1p() } else { larger + ((1.0 - q) * (-larger).exp()).ln_1p() }
     } else if q < 0.5 || x > -1.0 {
         (q * x.exp_m1()).ln_1p()
     } else {
