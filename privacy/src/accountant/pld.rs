@@ -27,6 +27,8 @@ const MAX_RELEASES: u64 = 100_000_000;
 const CONTINUOUS_NOISE: (f64, f64) = (1e-2, 1e9);
 /// The range of standard deviations of noise on the integers.
 const INTEGER_NOISE: (f64, f64) = (1e-1, 1e6);
+/// Sampling rates below this are rounded up to it.
+const MIN_RATE: f64 = 1e-12;
 /// The largest sensitivity of Skellam noise, whose probabilities are tabulated that far.
 const MAX_SKELLAM_SENSITIVITY: u32 = 10_000_000;
 
@@ -34,7 +36,7 @@ const MAX_SKELLAM_SENSITIVITY: u32 = 10_000_000;
 ///
 /// Holds what was composed; grid, window and tilt of the computation are chosen for each question, so that an
 /// epsilon is at most about 1e-4 of its value above the truth (and never below) whatever the number of
-/// releases. Each question costs two Fourier transforms, of a size that grows with the square root of the
+/// releases. Each question costs a few Fourier transforms, of a size that grows with the square root of the
 /// number of releases.
 ///
 /// Each mechanism stands for a dominating pair of distributions. Where that pair's two directions differ, both
@@ -91,7 +93,7 @@ impl PrivacyLoss {
             return Self::gaussian(noise_multiplier / distance);
         }
         check("noise multiplier", noise_multiplier, CONTINUOUS_NOISE)?;
-        // Rarer participation than this is as private as none, up to a delta of the rate.
+        // Rounded up, which costs more.
         let rate = sampling_rate.max(MIN_RATE);
         Ok(Self::once(Pair::Mixture(Mixture { sigma: noise_multiplier, rate, adjacency })))
     }
@@ -235,9 +237,6 @@ fn directions(pairs: &[(Pair, u64)]) -> impl Iterator<Item = Direction> {
         .into_iter()
         .filter(move |direction| differ || *direction == Direction::Remove)
 }
-
-/// Sampling rates below this are rounded up to it.
-const MIN_RATE: f64 = 1e-12;
 
 fn check(name: &'static str, value: f64, (smallest, largest): (f64, f64)) -> Result<(), AccountantError> {
     if value >= smallest && value <= largest {

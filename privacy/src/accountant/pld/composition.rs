@@ -88,12 +88,10 @@ impl Composed {
                 .expect("the buffers were made by the plan for this size");
             // The heaviest probability is at index 0 and 1 less the others': no transform, and no rounding where
             // the others are few.
+            let error = transform_error * tilted.others + tilted.dropped;
+            let negligible = ((LOG_NEGLIGIBLE - 40.0) / count).exp();
             for (product, value) in product.iter_mut().zip(&spectrum) {
-                product.multiply(
-                    value - tilted.others,
-                    count,
-                    transform_error * tilted.others + tilted.dropped,
-                );
+                product.multiply(value - tilted.others, count, error, negligible);
             }
             offset += count * losses.at(tilted.origin);
             offsets += count * losses.at(tilted.origin).abs();
@@ -270,19 +268,23 @@ struct Product {
 impl Product {
     const ONE: Self = Self { log_size: 0.0, phase: 0.0, log_bound: 0.0, relative_error: 0.0 };
 
-    /// Multiplies with `(1 + difference)^count`, where `difference` is known up to `error`.
-    fn multiply(&mut self, difference: Complex<f64>, count: f64, error: f64) {
-        let value = difference + 1.0;
-        let distance = difference.norm();
-        let error = error + 4.0 * ROUNDOFF * distance;
-        let size = value.norm();
-        let bound = size + error;
-        self.log_bound += count * bound.ln();
-        // Further factors do not make a bound larger, up to the errors that 40 leaves room for.
-        if self.log_bound < LOG_NEGLIGIBLE - 40.0 {
-            self.log_size = f64::NEG_INFINITY;
+    /// Multiplies with `(1 + difference)^count`, where `difference` is known up to `error`. A power of anything
+    /// smaller than `negligible` is.
+    fn multiply(&mut self, difference: Complex<f64>, count: f64, error: f64, negligible: f64) {
+        if self.log_bound < LOG_NEGLIGIBLE {
             return;
         }
+        let value = difference + 1.0;
+        let distance = difference.norm_sqr().sqrt();
+        let error = error + 4.0 * ROUNDOFF * distance;
+        let size = value.norm_sqr().sqrt();
+        let bound = size + error;
+        // Further factors do not make a bound larger, up to the errors that 40 leaves room for.
+        if bound < negligible {
+            self.log_bound = LOG_NEGLIGIBLE - 40.0;
+            return;
+        }
+        self.log_bound += count * bound.ln();
         if size <= error {
             // The product is taken as 0, within its bound.
             self.log_size = f64::NEG_INFINITY;
