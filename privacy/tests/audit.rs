@@ -375,6 +375,19 @@ fn without_json_a_table_says_which_number_is_what() {
 }
 
 #[test]
+fn where_no_accountant_has_a_number_the_answer_says_why_and_the_code_is_1() {
+    let words = "epsilon --mechanism gaussian --sigma 1e-300 --delta 1e-5 --json";
+    let output = audit(&words.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(answer["epsilon_pld"].is_null() && answer["epsilon_rdp"].is_null(), "{answer}");
+    let reason = answer["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("epsilon_pld: ") && reason.contains("epsilon_rdp: the privacy loss is unbounded")
+    );
+}
+
+#[test]
 fn help_is_as_it_was_read_over() {
     for (arguments, file) in [
         (vec!["--help"], "help.txt"),

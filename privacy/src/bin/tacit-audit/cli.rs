@@ -17,7 +17,8 @@ use crate::{calibrate, epsilon};
 /// output tell much better than by guessing whether that client's update was in it: no event is more than e^epsilon times
 /// as likely, but for a probability delta.
 ///
-/// Exit codes: 0 the question is answered, 1 it cannot be (the reason is on standard error), 2 it was asked wrongly.
+/// Exit codes: 0 the question is answered, 1 it cannot be (the reason is on standard error, or beside the empty answer), 2
+/// it was asked wrongly.
 #[derive(Debug, Parser)]
 #[command(name = "tacit-audit", version, about, max_term_width = 100)]
 pub(crate) struct Arguments {
