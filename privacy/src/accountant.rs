@@ -1,14 +1,27 @@
 //! Rényi differential privacy: the curve of one release, its composition over rounds, and epsilon at a delta.
 //! Must never report less than the composed mechanisms cost: every bound here errs upwards.
 
+mod calibration;
+mod conversion;
 mod curve;
 mod distributed;
+mod divergence;
+mod laplace;
+mod pld;
+mod poisson_gaussian;
+mod remainder;
 mod skellam;
 mod spent;
+mod zcdp;
 
+pub use calibration::{CalibrationError, calibrate};
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
+pub use divergence::{RenyiDivergence, composed_epsilon};
+pub use pld::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
+pub(crate) use remainder::remainder;
 pub use spent::{ROUND_FAILURE, epsilon_spent};
+pub use zcdp::{zcdp_epsilon, zcdp_epsilon_bun_steinke};
 
 /// Why a privacy cost cannot be stated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -19,6 +32,9 @@ pub enum AccountantError {
          clients"
     )]
     DeltaOutOfRange(f64),
+    /// The sampling rate is not a probability with which anybody takes part.
+    #[error("sampling rate {0} is refused; it must be above 0 and at most 1, which is no sampling")]
+    SamplingRateOutOfRange(f64),
     /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
         "delta {delta:e} does not cover {rounds} rounds that each fail with probability up to 2^-40 and \
@@ -70,4 +86,27 @@ pub enum AccountantError {
     /// A stored curve has a value that no divergence has.
     #[error("a stored curve has the divergence {0}, which is negative or not a number")]
     InvalidDivergence(f64),
+    /// A mechanism's parameter is one that the privacy loss distribution is not computed for.
+    #[error(
+        "{name} {value} is refused; it must be a number from {smallest:e} to {largest:e}, so choose other units \
+         for noise and sensitivity or take the Rényi bound"
+    )]
+    ParameterOutOfRange {
+        /// Which parameter.
+        name: &'static str,
+        /// The value given.
+        value: f64,
+        /// The smallest accepted.
+        smallest: f64,
+        /// The largest accepted.
+        largest: f64,
+    },
+    /// More releases than the privacy loss distribution is computed for.
+    #[error("{releases} composed releases exceed {most}; take the Rényi bound for more")]
+    TooManyReleases {
+        /// Releases composed.
+        releases: u64,
+        /// The most accepted.
+        most: u64,
+    },
 }

@@ -4,7 +4,8 @@
 //!
 //! A client's update passes through [`Clipped`], [`Rotated`] and [`Noised`], each made only from the one
 //! before; what leaves is a vector modulo 2^bits for secure aggregation. The sum of many comes back through
-//! [`decode_sum`]. [`Mechanism`] holds the parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost,
+//! [`decode_sum`]. [`Mechanism`] holds the parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost
+//! ([`PrivacyLoss`], [`RenyiDivergence`] and [`calibrate`] that of other mechanisms),
 //! [`ParticipationBook`] keeps it for every client and [`ledger`] for everybody. The guarantees and their
 //! proofs are in `docs/privacy/mechanism.md`.
 //!
@@ -64,7 +65,11 @@ mod sampler;
 mod seed;
 mod units;
 
-pub use accountant::{AccountantError, ROUND_FAILURE, RdpCurve, epsilon_spent};
+pub use accountant::{
+    AccountantError, CalibrationError, PrivacyLoss, ROUND_FAILURE, RdpCurve, RenyiDivergence, calibrate,
+    composed_epsilon, epsilon_spent, gaussian_delta, gaussian_epsilon, zcdp_epsilon,
+    zcdp_epsilon_bun_steinke,
+};
 pub use book::{ClientNumber, ParticipationBook};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};
 pub use decode::decode_sum;

@@ -44,8 +44,9 @@ pub enum Adjacency {
 }
 
 impl Adjacency {
-    /// Largest distance between neighbouring sums, in lengths of one update.
-    fn factor(self) -> f64 {
+    /// Largest distance between neighbouring sums, in lengths of one update: 1, or 2 under replace-one.
+    #[must_use]
+    pub fn sensitivity_factor(self) -> f64 {
         match self {
             Self::ZeroOut => 1.0,
             Self::ReplaceOne => 2.0,

@@ -36,7 +36,7 @@ impl Noise {
         let norm_bound_squared = norm_bound_squared(scale * request.clip, request.dimension);
         let norm_bound = (norm_bound_squared as f64).sqrt();
         // Rounded up, so that it is no less than the distance it stands for.
-        let sensitivity = (request.adjacency.factor() * norm_bound).next_up();
+        let sensitivity = (request.adjacency.sensitivity_factor() * norm_bound).next_up();
         let sigma = request.noise_multiplier * sensitivity;
         let local_variance = sigma * sigma / f64::from(honest_minimum);
         Self { norm_bound_squared, norm_bound, sensitivity, local_variance }
