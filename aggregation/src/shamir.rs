@@ -2,6 +2,7 @@
 //! secret, nor evaluate a polynomial at zero.
 
 mod commitments;
+mod evaluate;
 mod reconstruct;
 mod sharing;
 

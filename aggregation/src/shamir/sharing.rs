@@ -1,6 +1,7 @@
 //! A sharing polynomial: made, evaluated, committed to, and forgotten. Must never be evaluated at zero.
 
 use super::Commitments;
+use super::evaluate::evaluate;
 use crate::keys::SecretScalar;
 use curve25519_dalek::scalar::Scalar;
 
@@ -27,16 +28,12 @@ impl Polynomial {
     }
 
     pub(crate) fn commit(&self) -> Commitments {
-        Commitments::from_points(self.0.iter().map(SecretScalar::public).collect())
+        let half = |coefficient: &SecretScalar| SecretScalar::new(coefficient.get().div_by_2()).public();
+        Commitments::from_halves(&self.0.iter().map(half).collect::<Vec<_>>())
     }
 
     /// The share of the member with this cohort index: the value at index + 1.
     pub(crate) fn share_of(&self, index: u32) -> SecretScalar {
-        let x = Scalar::from(super::evaluation_point(index));
-        let mut value = SecretScalar::default();
-        for coefficient in self.0.iter().rev() {
-            value = SecretScalar::new(value.get() * x + coefficient.get());
-        }
-        value
+        evaluate(&self.0, super::evaluation_point(index))
     }
 }
