@@ -1,6 +1,7 @@
 //! The command line of `tacit-sim`; parses, shows and writes, decides nothing.
 
 mod bars;
+mod bench_secagg;
 mod simulate;
 mod sweep;
 mod table;
@@ -29,6 +30,8 @@ enum Command {
     Run(simulate::Run),
     /// Run a scenario again and again with one value changed at a time
     Sweep(sweep::Sweep),
+    /// Measure a round of secure aggregation
+    BenchSecagg(bench_secagg::BenchSecagg),
     /// Render the page of a report again
     Report(Render),
 }
@@ -47,6 +50,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(run) => run.run(),
         Command::Sweep(sweep) => sweep.run(),
+        Command::BenchSecagg(bench) => bench.run(),
         Command::Report(Render { report, out }) => {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }
