@@ -2,7 +2,7 @@
 //! phase. Must never cut a step short, nor hold the clients' vectors in memory.
 //!
 //! Commitments that one client has decoded are not decoded again for the next one, or a large cohort would take hours; the
-//! clients that are measured, evenly spaced among those that stay, decode everything themselves.
+//! clients that are measured, drawn among those that stay, decode everything themselves.
 
 mod exchange;
 mod round;
@@ -162,6 +162,9 @@ pub enum BenchError {
     /// A vector out of range.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// The thread for the measured clients could not be started.
+    #[error("a thread could not be started: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
 /// Runs one round.

@@ -1,6 +1,7 @@
 //! Feldman's commitments to the coefficients of a sharing polynomial. Must never hold the identity: a committed
 //! coefficient of zero would lower the threshold.
 
+use crate::keys::SecretScalar;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::traits::{Identity as _, IsIdentity as _};
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
@@ -92,6 +93,12 @@ impl Commitments {
     #[must_use]
     pub fn secret(&self) -> &[u8; 32] {
         &self.bytes[0]
+    }
+
+    /// Whether a share is the one of the member with this cohort index.
+    #[must_use]
+    pub fn holds(&self, index: u32, share: &SecretScalar) -> bool {
+        self.at(super::evaluation_point(index)) == share.public()
     }
 
     /// The commitment to the share at a point, sum of `x^j C_j`, by Horner's rule: x is public and small, so a step costs

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use tacit_aggregation::client::ClientError;
 use tacit_aggregation::identity::ClientId;
@@ -43,6 +44,8 @@ pub(super) struct Costs {
 pub(super) struct Exchange<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) cache: CommitmentCache,
+    /// One thread, for the clients that are measured.
+    pub(super) alone: ThreadPool,
     pub(super) costs: Costs,
     /// How many clients stay, and how many of those are measured.
     pub(super) staying: u64,
@@ -59,8 +62,9 @@ struct Turn<S> {
 }
 
 impl Exchange<'_> {
-    /// One phase: the server asks, the clients answer, a few at a time on all cores, and the server accepts their messages one
-    /// by one.
+    /// One phase: the server asks, the clients answer, and the server accepts their messages one by one. Measured clients
+    /// have their turns first, one after the other with nothing beside them; the others a few at a time on all cores.
+    #[expect(clippy::too_many_arguments, reason = "the three parts of a step, and whom they concern")]
     pub(super) fn phase<Server: Sync, S: Send, T: Send>(
         &mut self,
         name: &'static str,
@@ -73,8 +77,13 @@ impl Exchange<'_> {
     ) -> Result<Vec<Player<T>>, BenchError> {
         self.progress.begin(label, players.len());
         let mut next = Vec::with_capacity(players.len());
+        let (measured, others): (Vec<_>, Vec<_>) = players.into_iter().partition(|player| player.measured);
+        for player in measured {
+            let turn = self.alone.install(|| turn(&*server, &self.cache, player, &ask, &answer))?;
+            next.push(self.finish(name, server, turn, &mut accept)?);
+        }
         let at_once = 2 * rayon::current_num_threads();
-        let mut waiting = players.into_iter();
+        let mut waiting = others.into_iter();
         loop {
             let few: Vec<Player<S>> = waiting.by_ref().take(at_once).collect();
             if few.is_empty() {
@@ -85,25 +94,36 @@ impl Exchange<'_> {
                 .into_par_iter()
                 .map(|player| turn(asked, cache, player, &ask, &answer))
                 .collect::<Result<_, BenchError>>()?;
-            for Turn { player, sent, received, mut server_seconds, client_seconds } in turns {
-                let bytes: usize = sent.iter().map(Vec::len).sum();
-                let watch = Stopwatch::start();
-                for bytes in sent {
-                    accept(server, player.id, ClientMessage::from_wire(&bytes)?)?;
-                }
-                server_seconds += watch.seconds();
-                *self.costs.server.entry(name).or_default() += server_seconds;
-                if player.stays {
-                    *self.costs.up.entry(name).or_default() += bytes as u64;
-                    *self.costs.down.entry(name).or_default() += received as u64;
-                }
-                if player.measured {
-                    *self.costs.client.entry(name).or_default() += client_seconds;
-                }
-                next.push(player);
-                self.progress.advance();
+            for turn in turns {
+                next.push(self.finish(name, server, turn, &mut accept)?);
             }
         }
+    }
+
+    /// The server's part of one client's turn, and the books.
+    fn finish<Server, T>(
+        &mut self,
+        name: &'static str,
+        server: &mut Server,
+        turn: Turn<T>,
+        accept: &mut impl FnMut(&mut Server, ClientId, ClientMessage) -> Result<(), BenchError>,
+    ) -> Result<Player<T>, BenchError> {
+        let Turn { player, sent, received, server_seconds, client_seconds } = turn;
+        let bytes: usize = sent.iter().map(Vec::len).sum();
+        let watch = Stopwatch::start();
+        for bytes in sent {
+            accept(server, player.id, ClientMessage::from_wire(&bytes)?)?;
+        }
+        *self.costs.server.entry(name).or_default() += server_seconds + watch.seconds();
+        if player.stays {
+            *self.costs.up.entry(name).or_default() += bytes as u64;
+            *self.costs.down.entry(name).or_default() += received as u64;
+        }
+        if player.measured {
+            *self.costs.client.entry(name).or_default() += client_seconds;
+        }
+        self.progress.advance();
+        Ok(player)
     }
 
     /// Seconds of the server that belong to a phase but to no client.

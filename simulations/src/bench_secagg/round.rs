@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
+use rayon::ThreadPoolBuilder;
 use tacit_aggregation::client::{Advertised, ClientSetup, Confirmed, Masked, Shared};
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::mask::{Mask, MaskKey, Sign, apply};
@@ -49,11 +50,12 @@ pub(super) fn run(
     let mut exchange = Exchange {
         progress,
         cache: CommitmentCache::new(players.len()),
+        alone: ThreadPoolBuilder::new().num_threads(1).build()?,
         costs: Costs::default(),
         staying: staying as u64,
         measured: measured as u64,
     };
-    let leave = |at: DropAfter, stays: bool| stays || settings.drop_after != at;
+    let goes_on = |step: DropAfter, stays: bool| stays || settings.drop_after != step;
 
     let mut server = Advertise::new(Arc::clone(&terms), root.public_key())?;
     let players = advertise(&mut exchange, &mut server, players, settings.seed)?;
@@ -62,14 +64,14 @@ pub(super) fn run(
     let mut players = share(&mut exchange, &mut server, players)?;
     let mut server = exchange.serve(SHARE, || server.close())?;
 
-    players.retain(|player| leave(DropAfter::Share, player.stays));
+    players.retain(|player| goes_on(DropAfter::Share, player.stays));
     let Collected { mut players, spool, plain } =
         collect(&mut exchange, &mut server, players, &params, settings.seed)?;
     let (mut server, mut summation) = exchange.serve(COLLECT, || server.close())?;
     let survivors = server.maps().survived.count();
     sum_up(&mut exchange, &mut summation, spool, survivors)?;
 
-    players.retain(|player| leave(DropAfter::Collect, player.stays));
+    players.retain(|player| goes_on(DropAfter::Collect, player.stays));
     let players = confirm(&mut exchange, &mut server, players)?;
     let mut server = exchange.serve(CONFIRM, || server.close())?;
     unmask(&mut exchange, &mut server, players)?;
