@@ -57,11 +57,21 @@ fn one(neighbours: u32, threshold: u32) {
     );
     let base = each(
         200,
-        fastest(5, || (0..200).for_each(|_| drop(black_box(RistrettoPoint::mul_base(black_box(&scalar)))))),
+        fastest(5, || {
+            for _ in 0..200 {
+                black_box(RistrettoPoint::mul_base(black_box(&scalar)));
+            }
+        }),
     );
     let point = CompressedRistretto(*commitments.secret());
-    let decode =
-        each(200, fastest(5, || (0..200).for_each(|_| drop(black_box(black_box(point).decompress())))));
+    let decode = each(
+        200,
+        fastest(5, || {
+            for _ in 0..200 {
+                black_box(black_box(point).decompress());
+            }
+        }),
+    );
     let figure = |name: &str, time: Duration, limit: Duration, what: &str| {
         say(&format!(
             "{name:<11} k = {neighbours:>4}, t = {threshold:>3}: {time:>9.2?}; {what} {limit:>9.2?}; ratio {:.2}",

@@ -79,7 +79,9 @@ pub(crate) fn report() {
     let scalar = Scalar::from_bytes_mod_order([9; 32]);
     let point = RistrettoPoint::mul_base(&scalar);
     let agreement = fastest(2, || {
-        (0..pairs).into_par_iter().for_each(|_| drop(black_box(black_box(point) * scalar)));
+        (0..pairs).into_par_iter().for_each(|_| {
+            black_box(black_box(point) * scalar);
+        });
     });
     let expansion = total.saturating_sub(recovery);
     let rate = |time: Duration| (masks * bytes) as f64 / time.as_secs_f64() / 1e9;

@@ -106,7 +106,7 @@ impl Commitments {
     pub(crate) fn at(&self, x: u32) -> RistrettoPoint {
         match &self.points {
             Some(points) => horner(x, points.iter().rev().copied()),
-            None => horner(x, self.bytes.iter().rev().map(|encoded| decode_again(encoded))),
+            None => horner(x, self.bytes.iter().rev().map(decode_again)),
         }
     }
 }
