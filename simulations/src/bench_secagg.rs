@@ -63,7 +63,8 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// What the round cost. Seconds are wall-clock time of one thread for a client, and of the whole process for the server.
+/// What the round cost, in wall-clock time: of one thread with nothing beside it for a client; for the server, the sum over
+/// its messages, each on one thread, and the closing of the steps, which uses all cores where it can.
 #[derive(Clone, Debug, Serialize)]
 pub struct SecaggReport {
     /// n.
