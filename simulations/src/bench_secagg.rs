@@ -150,6 +150,12 @@ pub enum BenchError {
         /// The step of the message.
         step: &'static str,
     },
+    /// A client expected another message.
+    #[error("the server's message to a client does not open {step}")]
+    Opening {
+        /// The step.
+        step: &'static str,
+    },
     /// The vectors cannot be kept on disk.
     #[error(
         "the masked vectors need {bytes} bytes of temporary files, which failed: {source}; set TMPDIR to a larger disk"

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
-use tacit_aggregation::client::ClientError;
 use tacit_aggregation::identity::ClientId;
 use tacit_proto::{ClientMessage, CommitmentCache, ServerMessage, Wire};
 
@@ -72,7 +71,7 @@ impl Exchange<'_> {
         server: &mut Server,
         players: Vec<Player<S>>,
         ask: impl Fn(&Server, ClientId) -> Result<Option<ServerMessage>, BenchError> + Sync,
-        answer: impl Fn(&Player<()>, S, Option<ServerMessage>) -> Result<Answer<T>, ClientError> + Sync,
+        answer: impl Fn(&Player<()>, S, Option<ServerMessage>) -> Result<Answer<T>, BenchError> + Sync,
         mut accept: impl FnMut(&mut Server, ClientId, ClientMessage) -> Result<(), BenchError>,
     ) -> Result<Vec<Player<T>>, BenchError> {
         self.progress.begin(label, players.len());
@@ -153,7 +152,7 @@ fn turn<Server, S, T>(
     cache: &CommitmentCache,
     player: Player<S>,
     ask: &impl Fn(&Server, ClientId) -> Result<Option<ServerMessage>, BenchError>,
-    answer: &impl Fn(&Player<()>, S, Option<ServerMessage>) -> Result<Answer<T>, ClientError>,
+    answer: &impl Fn(&Player<()>, S, Option<ServerMessage>) -> Result<Answer<T>, BenchError>,
 ) -> Result<Turn<T>, BenchError> {
     let Player { id, stays, measured, state } = player;
     let watch = Stopwatch::start();
@@ -168,8 +167,7 @@ fn turn<Server, S, T>(
         None => None,
     };
     let known = Player { id, stays, measured, state: () };
-    let Answer { state, messages, aside } =
-        answer(&known, state, message).map_err(|source| BenchError::Client { client: id, source })?;
+    let Answer { state, messages, aside } = answer(&known, state, message)?;
     let sent: Vec<Vec<u8>> = messages.iter().map(Wire::to_wire).collect();
     let client_seconds = watch.seconds() - aside;
     Ok(Turn { player: Player { id, stays, measured, state }, sent, received, server_seconds, client_seconds })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rayon::ThreadPoolBuilder;
-use tacit_aggregation::client::{Advertised, ClientSetup, Confirmed, Masked, Shared};
+use tacit_aggregation::client::{Advertised, ClientError, ClientSetup, Confirmed, Masked, Shared};
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::mask::{Mask, MaskKey, Sign, apply};
 use tacit_aggregation::messages::chunks;
@@ -132,6 +132,11 @@ fn admit(settings: &Settings, terms: &Arc<RoundTerms>) -> (IdentityRoot, Vec<Pla
     (root, players)
 }
 
+/// The error for a client that refused.
+fn left(client: ClientId) -> impl Fn(ClientError) -> BenchError {
+    move |source| BenchError::Client { client, source }
+}
+
 fn advertise(
     exchange: &mut Exchange<'_>,
     server: &mut Advertise,
@@ -145,7 +150,8 @@ fn advertise(
         players,
         |_, _| Ok(None),
         |player, setup, _| {
-            let state = Advertised::new(setup, NOW, &mut generator(seed, Purpose::Protocol, player.id.0, 0))?;
+            let mut rng = generator(seed, Purpose::Protocol, player.id.0, 0);
+            let state = Advertised::new(setup, NOW, &mut rng).map_err(left(player.id))?;
             let messages = vec![ClientMessage::Advert(Arc::clone(state.advert()))];
             Ok(Answer { state, messages, aside: 0.0 })
         },
@@ -170,11 +176,11 @@ fn share(
             let list = Arc::clone(server.list());
             Ok(server.adverts_for(id).map(|adverts| ServerMessage::Cohort { list, adverts }))
         },
-        |_, state, message| {
+        |player, state, message| {
             let Some(ServerMessage::Cohort { list, adverts }) = message else {
-                unreachable!("the server asked for this step")
+                return Err(BenchError::Opening { step: SHARE });
             };
-            let (state, message) = state.share(&list, &adverts, NOW)?;
+            let (state, message) = state.share(&list, &adverts, NOW).map_err(left(player.id))?;
             Ok(Answer { state, messages: vec![ClientMessage::Share(message)], aside: 0.0 })
         },
         |server, _, message| match message {
@@ -212,7 +218,7 @@ fn collect(
         |server, id| Ok(Some(ServerMessage::Shares(server.deliveries(id)?))),
         |player, state, message| {
             let Some(ServerMessage::Shares(deliveries)) = message else {
-                unreachable!("the server asked for this step")
+                return Err(BenchError::Opening { step: COLLECT });
             };
             let watch = Stopwatch::start();
             let vector = vector(bits, dimension, seed, player.id);
@@ -224,7 +230,7 @@ fn collect(
             }
             drop(sum);
             let mut aside = watch.seconds();
-            let (state, sent) = state.mask(&deliveries, vector?)?;
+            let (state, sent) = state.mask(&deliveries, vector?).map_err(left(player.id))?;
             let mut messages = vec![ClientMessage::MaskedHeader(sent.header)];
             messages.extend(chunks(&sent.packed, 0).map(ClientMessage::MaskedChunk));
             if player.measured {
@@ -312,11 +318,11 @@ fn confirm(
         server,
         players,
         |server, _| Ok(Some(ServerMessage::Maps(server.maps().clone()))),
-        |_, state, message| {
+        |player, state, message| {
             let Some(ServerMessage::Maps(maps)) = message else {
-                unreachable!("the server asked for this step")
+                return Err(BenchError::Opening { step: CONFIRM });
             };
-            let (state, confirm) = state.confirm(&maps)?;
+            let (state, confirm) = state.confirm(&maps).map_err(left(player.id))?;
             Ok(Answer { state, messages: vec![ClientMessage::Confirm(confirm)], aside: 0.0 })
         },
         |server, _, message| match message {
@@ -339,11 +345,11 @@ fn unmask(
         server,
         players,
         |server, id| Ok(Some(ServerMessage::Unmask(server.request_for(id)?))),
-        |_, state, message| {
+        |player, state, message| {
             let Some(ServerMessage::Unmask(request)) = message else {
-                unreachable!("the server asked for this step")
+                return Err(BenchError::Opening { step: UNMASK });
             };
-            let (state, shares) = state.unmask(&request)?;
+            let (state, shares) = state.unmask(&request).map_err(left(player.id))?;
             Ok(Answer { state, messages: vec![ClientMessage::Unmask(shares)], aside: 0.0 })
         },
         |server, _, message| match message {
