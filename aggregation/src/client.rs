@@ -27,8 +27,6 @@ use crate::cohort::Cohort;
 use crate::context::Context;
 use crate::identity::{Certificate, ClientId, IdentityKey, PublicKey};
 use crate::params::{Floors, RoundParams, RoundTerms};
-use ed25519_dalek::VerifyingKey;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a client brings to a round.
@@ -55,8 +53,9 @@ struct Member {
     client: ClientId,
     index: u32,
     cohort: Cohort,
-    /// Signing keys of members that are no neighbours, by cohort index, where their confirmations count.
-    witnesses: BTreeMap<u32, VerifyingKey>,
+    /// Signing keys of members that are no neighbours, in the order of their cohort indices, where their confirmations
+    /// count. Encoded, for decoded ones take six times the memory and only a quorum of them is used.
+    witnesses: Vec<(u32, PublicKey)>,
 }
 
 impl Member {
@@ -66,5 +65,11 @@ impl Member {
 
     fn context(&self) -> &Context {
         &self.cohort.context
+    }
+
+    /// Signing key of a member that is no neighbour.
+    fn witness(&self, index: u32) -> Option<&PublicKey> {
+        let place = self.witnesses.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        Some(&self.witnesses[place].1)
     }
 }

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A secret scalar. Zeroised on drop, not printed.
 #[derive(Clone, Default)]
-pub(crate) struct SecretScalar(Scalar);
+pub struct SecretScalar(Scalar);
 
 impl SecretScalar {
     pub(crate) fn new(scalar: Scalar) -> Self {
@@ -24,12 +24,14 @@ impl SecretScalar {
     }
 
     /// From 64 uniform bytes, reduced mod the group order.
-    pub(crate) fn from_uniform(bytes: &[u8; 64]) -> Self {
+    #[must_use]
+    pub fn from_uniform(bytes: &[u8; 64]) -> Self {
         Self(Scalar::from_bytes_mod_order_wide(bytes))
     }
 
     /// From the canonical encoding, none for any other.
-    pub(crate) fn from_canonical(bytes: &[u8; 32]) -> Option<Self> {
+    #[must_use]
+    pub fn from_canonical(bytes: &[u8; 32]) -> Option<Self> {
         Option::from(Scalar::from_canonical_bytes(*bytes)).map(Self)
     }
 
@@ -37,7 +39,9 @@ impl SecretScalar {
         &self.0
     }
 
-    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+    /// The canonical encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
 

@@ -2,12 +2,14 @@
 //! secret, nor evaluate a polynomial at zero.
 
 mod commitments;
+mod evaluate;
 mod reconstruct;
 mod sharing;
 
+pub use crate::keys::SecretScalar;
 pub use commitments::{CommitmentError, Commitments};
-pub(crate) use reconstruct::Basis;
-pub(crate) use sharing::Polynomial;
+pub use reconstruct::Basis;
+pub use sharing::Polynomial;
 
 /// Where a member's share is evaluated: its cohort index plus one, never zero.
 pub(crate) fn evaluation_point(index: u32) -> u32 {
@@ -19,7 +21,7 @@ mod tests {
     use super::{Basis, Polynomial};
     use crate::keys::SecretScalar;
     use curve25519_dalek::scalar::Scalar;
-    use proptest::prelude::{Just, Strategy as _, any, prop_assert_eq, proptest};
+    use proptest::prelude::{Just, Strategy as _, any, prop_assert, prop_assert_eq, proptest};
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
 
@@ -48,6 +50,7 @@ mod tests {
             }
             let reconstructed = Basis::new(chosen).reconstruct(&shares);
             prop_assert_eq!(reconstructed.get(), &secret);
+            prop_assert!(commitments.holds(chosen[0], &shares[0]));
             prop_assert_eq!(commitments.secret(), &SecretScalar::new(secret).public().compress().to_bytes());
         }
     }
@@ -61,6 +64,7 @@ mod tests {
         assert_eq!(Basis::new(&indices).reconstruct(&shares).get(), &secret);
         shares[2] = SecretScalar::new(shares[2].get() + Scalar::ONE);
         assert_ne!(Basis::new(&indices).reconstruct(&shares).get(), &secret);
-        assert_ne!(polynomial.commit().at(5), shares[2].public());
+        assert!(!polynomial.commit().holds(4, &shares[2]));
+        assert!(polynomial.commit().holds(3, &shares[1]));
     }
 }

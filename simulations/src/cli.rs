@@ -1,6 +1,7 @@
 //! The command line of `tacit-sim`; parses, shows and writes, decides nothing.
 
 mod bars;
+mod bench_secagg;
 mod plan;
 mod simulate;
 mod sweep;
@@ -35,6 +36,8 @@ enum Command {
     Report(Render),
     /// Choose the parameters of one round: graph, thresholds, encoding, noise, cost
     Plan(plan::Plan),
+    /// Measure a round of secure aggregation
+    BenchSecagg(bench_secagg::BenchSecagg),
     /// Measure what privacy costs in accuracy, beside central noise at equal epsilon
     Utility(utility::Utility),
 }
@@ -53,6 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(run) => run.run(),
         Command::Sweep(sweep) => sweep.run(),
+        Command::BenchSecagg(bench) => bench.run(),
         Command::Report(Render { report, out }) => {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }

@@ -2,6 +2,7 @@
 //!
 //! This crate measures; it must never hold arithmetic or protocol of its own that production would not run.
 
+pub mod bench_secagg;
 mod compare;
 mod completions;
 pub mod corpus;

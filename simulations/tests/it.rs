@@ -100,6 +100,7 @@ fn help_is_what_newcomers_read() {
         (vec!["run", "--help"], "help-run.txt"),
         (vec!["plan", "--help"], "help-plan.txt"),
         (vec!["utility", "--help"], "help-utility.txt"),
+        (vec!["bench-secagg", "--help"], "help-bench-secagg.txt"),
     ] {
         let output = sim(&arguments);
         assert!(output.status.success());
@@ -323,4 +324,95 @@ fn bad_input_is_named_and_leaves_nothing() {
     let message = refusal(&run(&["--out", blocked.to_str().expect("UTF-8")]));
     assert!(message.contains("cannot be written"), "{message}");
     assert_eq!(fs::read_to_string(&blocked).expect("untouched"), "in the way");
+}
+
+fn bench(more: &[&str]) -> Output {
+    sim(["bench-secagg"].into_iter().chain(more.iter().copied()))
+}
+
+fn measured(more: &[&str]) -> serde_json::Value {
+    let output = bench(&[more, &["--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert_eq!(printed.trim_end().lines().count(), 1, "one object and nothing else: {printed}");
+    serde_json::from_str(&printed).expect("JSON")
+}
+
+#[test]
+fn bench_secagg_prints_what_a_round_costs() {
+    let (share, collect) = (["--drop-after", "share"], ["--drop-after", "collect"]);
+    for (leave, survivors) in [(share, 9), (collect, 12)] {
+        let round = ["--clients", "12", "--dimension", "300", "--bits", "20", "--dropout", "0.25"];
+        let report = measured(&[&round[..], &leave[..]].concat());
+        for (field, value) in [
+            ("clients", 12),
+            ("dimension", 300),
+            ("bits", 20),
+            ("degree", 11),
+            ("threshold", 6),
+            ("dropped", 3),
+            ("survivors", survivors),
+            ("clients_measured", 9),
+        ] {
+            assert_eq!(report[field].as_u64(), Some(value), "{field}: {report}");
+        }
+        assert_eq!(report["exact"].as_bool(), Some(true));
+        let seconds = |who: &str, phase: &str| report[who][phase].as_f64().expect("seconds");
+        for phase in ["advertise", "share", "collect", "confirm", "unmask"] {
+            assert!(seconds("client_seconds", phase) > 0.0, "{phase}: {report}");
+            assert!(seconds("server_seconds", phase) > 0.0, "{phase}: {report}");
+        }
+        assert!(seconds("client_seconds", "mask") > 0.0);
+        assert!(seconds("client_seconds", "mask") < seconds("client_seconds", "collect"));
+        // 750 bytes of vector, 11 envelopes of 88 and two lists of 6 points go up, 11 such lists come down.
+        let total = |way: &str| report[way].as_u64().expect("bytes");
+        assert!((750 + 11 * 88 + 2 * 6 * 32..4_000).contains(&total("client_bytes_up")), "{report}");
+        assert!((11 * 2 * 6 * 32..20_000).contains(&total("client_bytes_down")), "{report}");
+        for way in ["client_bytes_up", "client_bytes_down"] {
+            let phases = report[format!("{way}_by_phase")].as_object().expect("an object");
+            assert_eq!(phases.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), total(way));
+        }
+        assert!(report["peak_rss_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
+
+#[test]
+fn bench_secagg_serves_small_sparse_and_odd_rounds() {
+    let smallest = measured(&["--clients", "3", "--dimension", "1", "--bits", "1"]);
+    assert_eq!((smallest["exact"].as_bool(), smallest["degree"].as_u64()), (Some(true), Some(2)));
+    let sparse =
+        ["--clients", "140", "--dimension", "7", "--dropout", "0.1", "--threat", "honest_but_curious"];
+    let sparse = measured(&[&sparse[..], &["--corrupt", "0.05", "--degree", "34", "--seed", "9"]].concat());
+    for (field, value) in [("degree", 34), ("dropped", 14), ("survivors", 126), ("clients_measured", 16)] {
+        assert_eq!(sparse[field].as_u64(), Some(value), "{field}: {sparse}");
+    }
+    assert_eq!(sparse["exact"].as_bool(), Some(true));
+    assert!(sparse["corrupt"].as_f64().is_some_and(|corrupt| corrupt > 0.05), "{sparse}");
+
+    let shown = bench(&["--clients", "5", "--dimension", "10"]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(shown.stderr.is_empty(), "no bar without a terminal: {}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    for part in ["degree 4, threshold 3", "5 vectors in the sum, which is exact", "bytes down", "collect"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn bench_secagg_says_what_cannot_work() {
+    let with = |more: &[&str]| {
+        refusal(&bench(&[&["--clients", "150", "--dimension", "5", "--dropout", "0.1"], more].concat()))
+    };
+    assert!(with(&["--corrupt", "0.6"]).contains("no degree below 150-1 has a threshold"));
+    assert!(with(&["--degree", "20"]).contains("--degree 20 is not admissible"));
+    assert!(with(&["--bits", "33"]).contains("33 bits per coordinate"));
+    assert!(refusal(&bench(&["--clients", "2", "--dimension", "5"])).contains("a cohort of 2 clients"));
+    assert!(refusal(&bench(&["--clients", "9", "--dimension", "0"])).contains("a dimension of 0"));
+    for wrong in
+        [["--dropout", "0.12345"], ["--corrupt", "1.5"], ["--threat", "none"], ["--drop-after", "confirm"]]
+    {
+        let output = bench(&[&["--clients", "9", "--dimension", "5"], &wrong[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
 }

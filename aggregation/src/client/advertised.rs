@@ -3,7 +3,7 @@
 
 use super::{ClientError, ClientSetup, Member, RoundSecrets, Shared};
 use crate::cohort::Cohort;
-use crate::identity::{CertificateError, ClientId, Signature};
+use crate::identity::{CertificateError, ClientId, PublicKey, Signature};
 use crate::keys::{Channel, EnvelopeKey, mask_point, pair_mask_key};
 use crate::mask::MaskKey;
 use crate::messages::{Advert, CohortList, Envelope, ShareCommitments, ShareMessage};
@@ -11,7 +11,6 @@ use crate::shamir::Polynomial;
 use crate::signatures::{self, Claim};
 use ed25519_dalek::VerifyingKey;
 use rand_core::CryptoRng;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The client has announced its keys.
@@ -37,7 +36,7 @@ struct Shown<'a> {
     /// Cohort index, signing key and advert of each neighbour.
     neighbours: Vec<(u32, VerifyingKey, &'a Advert)>,
     /// Signing keys of the other members.
-    witnesses: BTreeMap<u32, VerifyingKey>,
+    witnesses: Vec<(u32, PublicKey)>,
 }
 
 impl Advertised {
@@ -185,7 +184,7 @@ impl Advertised {
         if adverts.len() != due.len() {
             return Err(ClientError::AdvertCount { delivered: adverts.len(), due: due.len() });
         }
-        let mut shown = Shown { neighbours: Vec::with_capacity(places.len()), witnesses: BTreeMap::new() };
+        let mut shown = Shown { neighbours: Vec::with_capacity(places.len()), witnesses: Vec::new() };
         let mut claims = Vec::with_capacity(adverts.len() + places.len());
         let mut blame = Vec::with_capacity(claims.capacity());
         let root = self.setup.root.verifying();
@@ -207,7 +206,7 @@ impl Advertised {
                 blame.push(ClientError::AdvertSignature { client });
                 shown.neighbours.push((place, key, advert.as_ref()));
             } else {
-                shown.witnesses.insert(place, key);
+                shown.witnesses.push((place, certificate.public_key));
             }
         }
         signatures::verify_all(&claims).map_err(|claim| blame.swap_remove(claim))?;

@@ -4,7 +4,7 @@
 
 use super::masked::MaskedPeer;
 use super::{ClientError, Member};
-use crate::identity::Signature;
+use crate::identity::{PublicKey, Signature};
 use crate::messages::{
     Confirm, ShareKind, ShareValue, SurvivorMaps, UnmaskRequest, UnmaskShare, UnmaskShares,
 };
@@ -69,7 +69,7 @@ impl Confirmed {
         if request.maps != self.maps {
             return Err(ClientError::TwoSurvivorMaps);
         }
-        let Member { index: own, ref cohort, ref witnesses, .. } = self.member;
+        let Member { index: own, ref cohort, .. } = self.member;
         let (threshold, quorum) = (cohort.params.threshold, cohort.params.quorum());
         let payload = self.maps.payload(&cohort.context);
         let mut claims = Vec::with_capacity(request.confirmations.len());
@@ -88,7 +88,7 @@ impl Confirmed {
                     neighbours += 1;
                     self.peers[place].verifying
                 }
-                Err(_) => *witnesses.get(&index).ok_or_else(foreign)?,
+                Err(_) => self.member.witness(index).and_then(PublicKey::verifying).ok_or_else(foreign)?,
             };
             claims.push(Claim::new(key, payload.clone(), &confirm.signature));
         }

@@ -54,6 +54,12 @@ impl ShareCommitments {
             .digest()
     }
 
+    /// The same commitments without their decoded points: see [`Commitments::without_points`].
+    #[must_use]
+    pub fn without_points(self) -> Self {
+        Self { mask_key: self.mask_key.without_points(), self_mask: self.self_mask.without_points() }
+    }
+
     /// Checks that both polynomials have t coefficients and that the first shares the advertised mask key.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A secret from its shares, checked against its commitment. Must never return a secret that the commitment does not match.
 
 use crate::keys::SecretScalar;
-use crate::shamir::{Basis, Commitments, evaluation_point};
+use crate::shamir::{Basis, Commitments};
 
 /// What the shares of one secret gave.
 pub(super) struct Recovered {
@@ -22,8 +22,7 @@ pub(super) fn recover(commitments: &Commitments, shares: &[(u32, &SecretScalar)]
     if shares.len() < threshold {
         return Recovered { secret: None, good: shares.len() as u32, liars: Vec::new() };
     }
-    let matches =
-        |&(holder, share): &(u32, &SecretScalar)| commitments.at(evaluation_point(holder)) == share.public();
+    let matches = |&(holder, share): &(u32, &SecretScalar)| commitments.holds(holder, share);
     let (good, bad): (Vec<_>, Vec<_>) = shares.iter().copied().partition(matches);
     Recovered {
         secret: interpolate(commitments, &good),

@@ -17,6 +17,10 @@ use crate::shamir::Commitments;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Clients whose masks are known at a time: enough to keep all threads busy, few enough that memory does not grow with the
+/// cohort.
+const OWNERS_AT_ONCE: usize = 64;
+
 /// Shares are handed over.
 #[derive(Clone, Debug)]
 pub struct Unmask {
@@ -170,16 +174,18 @@ impl Unmask {
             return Err(abort(AbortReason::ForeignSum));
         }
         let owners: Vec<u32> = self.standing.maps.shared.indices().collect();
-        let unmasked: Vec<_> = owners.par_iter().map(|&owner| self.masks_of(owner)).collect();
-        let mut masks = Vec::new();
-        let mut faults = self.standing.faults.clone();
-        for unmasked in unmasked {
-            let Unmasked { masks: more, liars } = unmasked.map_err(abort)?;
-            masks.extend(more);
-            faults.extend(liars);
-        }
         let mut vector = masked.vector;
-        mask::apply_in_parallel(&mut vector, &masks);
+        let mut faults = self.standing.faults.clone();
+        for few in owners.chunks(OWNERS_AT_ONCE) {
+            let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner)).collect();
+            let mut masks = Vec::new();
+            for unmasked in unmasked {
+                let Unmasked { masks: more, liars } = unmasked.map_err(abort)?;
+                masks.extend(more);
+                faults.extend(liars);
+            }
+            mask::apply_in_parallel(&mut vector, &masks);
+        }
         let survived = masked.maps.survived;
         Ok(Sum {
             vector,

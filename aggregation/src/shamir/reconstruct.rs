@@ -4,12 +4,14 @@ use crate::keys::SecretScalar;
 use curve25519_dalek::scalar::Scalar;
 
 /// Lagrange coefficients at zero for the members whose shares are used.
-pub(crate) struct Basis(Vec<Scalar>);
+#[derive(Clone, Debug)]
+pub struct Basis(Vec<Scalar>);
 
 impl Basis {
     /// For members with the given distinct cohort indices: coefficient i is the product over j of x_j / (x_j - x_i).
     /// All inverses are taken together, and the small differences are multiplied as integers first.
-    pub(crate) fn new(indices: &[u32]) -> Self {
+    #[must_use]
+    pub fn new(indices: &[u32]) -> Self {
         let points: Vec<u32> = indices.iter().map(|&index| super::evaluation_point(index)).collect();
         let numerator = product(points.iter().copied());
         let mut coefficients: Vec<Scalar> = points
@@ -26,8 +28,10 @@ impl Basis {
         Self(coefficients)
     }
 
-    /// The secret behind the members' shares, given in the same order.
-    pub(crate) fn reconstruct<'a>(&self, shares: impl IntoIterator<Item = &'a SecretScalar>) -> SecretScalar {
+    /// The secret behind the members' shares, given in the same order. It is to be compared with its commitment: of any scalars
+    /// something comes out.
+    #[must_use]
+    pub fn reconstruct<'a>(&self, shares: impl IntoIterator<Item = &'a SecretScalar>) -> SecretScalar {
         let mut secret = SecretScalar::default();
         for (coefficient, share) in self.0.iter().zip(shares) {
             secret = SecretScalar::new(secret.get() + coefficient * share.get());

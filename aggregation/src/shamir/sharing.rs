@@ -1,20 +1,19 @@
 //! A sharing polynomial: made, evaluated, committed to, and forgotten. Must never be evaluated at zero.
 
 use super::Commitments;
+use super::evaluate::evaluate;
 use crate::keys::SecretScalar;
 use curve25519_dalek::scalar::Scalar;
+use std::fmt;
 
 /// A polynomial of degree t-1 whose value at zero is the secret. Zeroised on drop.
-pub(crate) struct Polynomial(Vec<SecretScalar>);
+pub struct Polynomial(Vec<SecretScalar>);
 
 impl Polynomial {
-    /// From a secret and a source of uniform scalars for the other t-1 coefficients. Draws again for a zero, whose
+    /// From a secret, the threshold t and a source of uniform scalars for the other t-1 coefficients. Draws again for a zero, whose
     /// commitment would be refused.
-    pub(crate) fn new(
-        secret: SecretScalar,
-        threshold: u32,
-        mut uniform: impl FnMut() -> SecretScalar,
-    ) -> Self {
+    #[must_use]
+    pub fn new(secret: SecretScalar, threshold: u32, mut uniform: impl FnMut() -> SecretScalar) -> Self {
         let mut coefficients = Vec::with_capacity(threshold as usize);
         coefficients.push(secret);
         while coefficients.len() < threshold as usize {
@@ -26,17 +25,22 @@ impl Polynomial {
         Self(coefficients)
     }
 
-    pub(crate) fn commit(&self) -> Commitments {
-        Commitments::from_points(self.0.iter().map(SecretScalar::public).collect())
+    /// Commitments to all coefficients, without decoded points.
+    #[must_use]
+    pub fn commit(&self) -> Commitments {
+        let half = |coefficient: &SecretScalar| SecretScalar::new(coefficient.get().div_by_2()).public();
+        Commitments::from_halves(&self.0.iter().map(half).collect::<Vec<_>>())
     }
 
     /// The share of the member with this cohort index: the value at index + 1.
-    pub(crate) fn share_of(&self, index: u32) -> SecretScalar {
-        let x = Scalar::from(super::evaluation_point(index));
-        let mut value = SecretScalar::default();
-        for coefficient in self.0.iter().rev() {
-            value = SecretScalar::new(value.get() * x + coefficient.get());
-        }
-        value
+    #[must_use]
+    pub fn share_of(&self, index: u32) -> SecretScalar {
+        evaluate(&self.0, super::evaluation_point(index))
+    }
+}
+
+impl fmt::Debug for Polynomial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Polynomial({} coefficients, redacted)", self.0.len())
     }
 }
