@@ -4,6 +4,8 @@
 mod fleet;
 mod honest;
 mod hostile_client;
+mod hostile_keys;
+mod hostile_replay;
 mod hostile_server;
 mod resume;
 mod uniformity;
