@@ -131,6 +131,15 @@ def root(leaves):
     return sha256(b"\1" + root(leaves[:half]) + root(leaves[half:])).digest()
 
 
+def path(leaves, place):
+    if len(leaves) == 1:
+        return []
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    if place < half:
+        return path(leaves[:half], place) + [root(leaves[half:])]
+    return path(leaves[half:], place - half) + [root(leaves[:half])]
+
+
 def evaluate(polynomial, x):
     return sum(coefficient * x**power for power, coefficient in enumerate(polynomial)) % ORDER
 
@@ -243,6 +252,8 @@ def check_round(kat):
         c["mask_polynomial"] = [c["secret"]] + drawn[1:t]
         c["self_polynomial"] = [drawn[0]] + drawn[t:]
         same("self-mask seed", scalar(drawn[0]), stored["self_mask_seed"])
+        for kind, listed in (("mask_key", drawn[1:t]), ("self_mask", drawn[t:])):
+            same("coefficients", [scalar(a).hex() for a in listed], stored["coefficients"][kind])
         points = [
             [encode(multiply(a, BASE)) for a in c[kind]] for kind in ("mask_polynomial", "self_polynomial")
         ]
@@ -339,7 +350,10 @@ def check_forms(kat, context):
     for case in forms["bitmaps"]:
         same("bitmap", bitmap(case["members"], case["indices"]), case["bytes"])
     for tree in forms["trees"]:
-        same("root", root([leaf(unhex(data)) for data in tree["leaves"]]), tree["root"])
+        leaves = [leaf(unhex(data)) for data in tree["leaves"]]
+        same("root", root(leaves), tree["root"])
+        for place, siblings in enumerate(tree["paths"]):
+            same("path", [sibling.hex() for sibling in path(leaves, place)], siblings)
     cohort = forms["cohort"]
     leaves = [
         leaf(fields(b"cohort-entry", int(entry["client"]), unhex(entry["advert_digest"])))
@@ -355,6 +369,8 @@ def check_forms(kat, context):
         leaf(fields(b"envelope", int(envelope["to"]), unhex(envelope["ciphertext"])))
         for envelope in message["envelopes"]
     ]
+    listed = [envelope["leaf"] for envelope in message["envelopes"]]
+    same("envelopes' leaves", [digest.hex() for digest in envelopes], listed)
     same("envelopes' root", root(envelopes), message["envelopes_root"])
     share = fields(b"share", context, int(message["client"]), digest, root(envelopes))
     same("share message", share, message["payload"])
@@ -374,18 +390,33 @@ def check_forms(kat, context):
     keys = forms["mask_keys"]
     low, high = sorted((int(keys["own"]), int(keys["other"])))
     product = encode(multiply(number(keys["secret"]) * number(keys["other_secret"]) % ORDER, BASE))
+    same("public", encode(multiply(number(keys["secret"]), BASE)), keys["public"])
+    same("other public", encode(multiply(number(keys["other_secret"]), BASE)), keys["other_public"])
     same("pair mask key", derive(context, product, f"pair-mask|{low}|{high}"), keys["pair_mask_key"])
     same("self-mask key", derive(context, unhex(keys["secret"]), "self-mask"), keys["self_mask_key"])
     check = forms["share_check"]
     stream = keystream(unhex(check["stream_key"]), 48)
     same("weights", [stream[16 * i : 16 * i + 16].hex() for i in range(3)], check["weights"])
-    # The first context, from the terms and parameters that the generator names; every other differs from all.
-    parents = sha256(fields(b"parents", bytes([2] * 32), bytes([3] * 32))).digest()
-    numbers = (256, 231, 60, 47, 1000, 16)
-    plan, head, cohort_root = (bytes([byte] * 32) for byte in (1, 4, 0x55))
-    first = fields(SUITE, b"rust-completion", 7, plan, parents, head, *numbers, cohort_root)
-    same("context", sha256(first).digest(), forms["contexts"][0]["context"])
-    assert len({case["context"] for case in forms["contexts"]}) == len(forms["contexts"])
+    # The contexts: one, and one for each field that changes.
+    plan, head, cohort_root, one, two = (bytes([byte] * 32) for byte in (1, 4, 0x55, 2, 3))
+    plain = dict(task=b"rust-completion", round=7, plan=plan, parents=(one, two), ledger_head=head)
+    plain |= dict(n=256, n_min=231, degree=60, threshold=47, dimension=1000, bits=16, cohort_root=cohort_root)
+    changes = {
+        "nothing": {},
+        "task": dict(task=b"other"),
+        "plan": dict(plan=plan[:31] + b"\0"),
+        "parents": dict(parents=(one,)),
+        "ledger_head": dict(ledger_head=b"\5" + head[1:]),
+        "cohort_root": dict(cohort_root=b"\x54" + cohort_root[1:]),
+        "n and n_min exchanged": dict(n=231, n_min=256),
+    }
+    changes |= {name: {name: plain[name] + 1} for name in ("round", "n", "n_min", "threshold", "dimension", "bits")}
+    changes["degree"] = dict(degree=62)
+    for case in forms["contexts"]:
+        values = plain | changes.pop(case["changed"])
+        values["parents"] = sha256(fields(b"parents", *values["parents"])).digest()
+        same(case["changed"], sha256(fields(SUITE, *values.values())).digest(), case["context"])
+    assert not changes
 
 
 def main():
