@@ -2,7 +2,7 @@
 
 use crate::params::{MAX_BITS, MAX_DIMENSION};
 use std::fmt;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of `dimension` coordinates of `bits` bits each, packed: ceil(d b / 8).
 #[must_use]
@@ -229,6 +229,8 @@ impl Drop for RingVector {
         }
     }
 }
+
+impl ZeroizeOnDrop for RingVector {}
 
 impl fmt::Debug for RingVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

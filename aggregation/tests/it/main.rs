@@ -8,4 +8,5 @@ mod hostile_keys;
 mod hostile_replay;
 mod hostile_server;
 mod resume;
+mod secrecy;
 mod uniformity;

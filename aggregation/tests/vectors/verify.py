@@ -242,6 +242,7 @@ def check_round(kat):
     survivors = [int(i) for i in range(n) if number(kat["survived"]) >> i & 1]
     shared = [int(i) for i in range(n) if number(kat["shared"]) >> i & 1]
     same("shared", bitmap(n, shared), kat["shared"])
+    same("survived", bitmap(n, survivors), kat["survived"])
     maps = fields(b"confirm", context, bitmap(n, shared), bitmap(n, survivors))
     same("maps", maps, kat["confirm_payload"])
 

@@ -6,6 +6,7 @@
 mod corpus;
 mod fleet;
 mod refusals;
+mod secrecy;
 
 use fleet::{Fleet, Leaves, Run, terms};
 use rand_chacha::ChaCha20Rng;
