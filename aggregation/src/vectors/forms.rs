@@ -330,7 +330,7 @@ mod tests {
         let point = mask_point(&array(&keys["public"])).expect("a point");
         let key = pair_mask_key(&context, &other, id(&keys["other"]), id(&keys["own"]), &point);
         assert_eq!(key.as_bytes(), &array::<32>(&keys["pair_mask_key"]));
-        let polynomial = Polynomial::new(other, 1, || SecretScalar::default());
+        let polynomial = Polynomial::new(other, 1, SecretScalar::default);
         assert_eq!(polynomial.commit().secret(), &array::<32>(&keys["other_public"]));
     }
 }

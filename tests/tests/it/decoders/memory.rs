@@ -55,7 +55,7 @@ fn crowd(outer: u8, inner: u8, bytes: usize) -> Vec<u8> {
 fn hostile_inputs() {
     // The limit is there: twice of it cannot be had.
     #[cfg(target_os = "linux")]
-    assert!(Vec::<u8>::new().try_reserve_exact(2 * LIMIT_KIB << 10).is_err(), "the memory is not limited");
+    assert!(Vec::<u8>::new().try_reserve_exact((2 * LIMIT_KIB) << 10).is_err(), "the memory is not limited");
 
     // Messages as long as they may be, of the shortest entries that there are.
     for (outer, inner) in [(1, 2), (2, 1), (4, 2)] {

@@ -102,7 +102,7 @@ fn the_same_seed_gives_the_same_mutations_and_another_gives_others() {
     let file: Vec<u8> = (0..100).collect();
     let sequence = |name: &str, stream| -> Vec<Vec<u8>> {
         let mut mutator = Mutator::new(name, stream);
-        (0..50).map(|_| mutator.mutate(&file, &[file.clone()], 90)).collect()
+        (0..50).map(|_| mutator.mutate(&file, std::slice::from_ref(&file), 90)).collect()
     };
     let first = sequence("a", 0);
     assert_eq!(first, sequence("a", 0));
