@@ -12,7 +12,7 @@ use curve25519_dalek::traits::IsIdentity as _;
 use ring::aead;
 use std::fmt;
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A secret scalar. Zeroised on drop, not printed.
 #[derive(Clone, Default)]
@@ -55,6 +55,8 @@ impl Drop for SecretScalar {
         self.0.zeroize();
     }
 }
+
+impl ZeroizeOnDrop for SecretScalar {}
 
 impl fmt::Debug for SecretScalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,6 +20,8 @@ pub mod merkle;
 pub mod messages;
 pub mod params;
 pub mod ring_vector;
+#[cfg(test)]
+mod secrecy;
 pub mod server;
 pub mod shamir;
 mod signatures;

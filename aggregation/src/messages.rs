@@ -4,6 +4,7 @@
 mod advert;
 mod cohort;
 mod confirm;
+mod key_owners;
 mod masked;
 mod share;
 mod unmask;
@@ -11,6 +12,8 @@ mod unmask;
 pub use advert::{Advert, AdvertFault};
 pub use cohort::{CohortEntry, CohortList};
 pub use confirm::{Confirm, SurvivorMaps};
+pub use key_owners::KeyKind;
+pub(crate) use key_owners::KeyOwners;
 pub use masked::{MAX_CHUNK_BYTES, MaskedChunk, MaskedHeader, MaskedUpload, chunks};
 pub use share::{CIPHERTEXT_BYTES, CommitmentFault, Envelope, ShareCommitments, ShareDelivery, ShareMessage};
 pub use unmask::{ShareKind, ShareValue, UnmaskRequest, UnmaskShare, UnmaskShares};

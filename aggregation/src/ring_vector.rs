@@ -2,7 +2,7 @@
 
 use crate::params::{MAX_BITS, MAX_DIMENSION};
 use std::fmt;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of `dimension` coordinates of `bits` bits each, packed: ceil(d b / 8).
 #[must_use]
@@ -92,12 +92,7 @@ impl RingVector {
     /// # Errors
     /// [`RingError`] when the ring or the dimension is out of range.
     pub fn zeros(bits: u8, dimension: usize) -> Result<Self, RingError> {
-        if !(1..=MAX_BITS).contains(&bits) {
-            return Err(RingError::Bits { bits });
-        }
-        if !(1..=MAX_DIMENSION as usize).contains(&dimension) {
-            return Err(RingError::Dimension { dimension });
-        }
+        check_shape(bits, dimension)?;
         let lanes =
             if bits <= 16 { Lanes::Narrow(vec![0; dimension]) } else { Lanes::Wide(vec![0; dimension]) };
         Ok(Self { bits, lanes })
@@ -162,6 +157,9 @@ impl RingVector {
     /// # Errors
     /// [`RingError`] when the length is not exactly ceil(d b / 8) or the padding is not zero.
     pub fn from_packed(bits: u8, dimension: usize, packed: &[u8]) -> Result<Self, RingError> {
+        check_shape(bits, dimension)?;
+        // The length is checked before the lanes are allocated: it bounds them by what was received.
+        check_packed(bits, dimension, packed)?;
         let mut vector = Self::zeros(bits, dimension)?;
         vector.add_packed(packed)?;
         Ok(vector)
@@ -232,10 +230,22 @@ impl Drop for RingVector {
     }
 }
 
+impl ZeroizeOnDrop for RingVector {}
+
 impl fmt::Debug for RingVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RingVector {{ bits: {}, dimension: {}, .. }}", self.bits, self.dimension())
     }
+}
+
+fn check_shape(bits: u8, dimension: usize) -> Result<(), RingError> {
+    if !(1..=MAX_BITS).contains(&bits) {
+        return Err(RingError::Bits { bits });
+    }
+    if !(1..=MAX_DIMENSION as usize).contains(&dimension) {
+        return Err(RingError::Dimension { dimension });
+    }
+    Ok(())
 }
 
 /// Checks that bytes are the wire form of some vector of this shape.

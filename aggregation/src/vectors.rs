@@ -1,3 +1,4 @@
 //! Known answers for other implementations. Holds tests only; must never hold code that the protocol uses.
 
+mod forms;
 mod tests;

@@ -4,6 +4,7 @@
 use rand_core::CryptoRng;
 use tacit_aggregation::ring_vector::{RingError, RingVector};
 use tacit_privacy::{Clipped, Mechanism, PipelineError, RotationSeed};
+use zeroize::Zeroizing;
 
 /// An update that cannot be contributed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -30,7 +31,9 @@ pub fn contribute<R: CryptoRng + ?Sized>(
     let noised = clipped.rotate(rotation).noise(mechanism, rng)?;
     // At most 24 bits.
     let bits = noised.bits() as u8;
-    Ok(RingVector::new(bits, &noised.into_ring())?)
+    // One client's noise does not hide its update, so this copy is wiped like the others.
+    let ring = Zeroizing::new(noised.into_ring());
+    Ok(RingVector::new(bits, &ring)?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod unmask;
 
 pub use collect::Uploaded;
 pub use join::{Joined, Member, Unmasked};
-pub use secrets::JoinSecrets;
+pub use secrets::{JoinSecrets, NoiseRng};
 pub use share::Shared;
 pub use unmask::{Confirmed, Finished};
 

@@ -31,7 +31,7 @@ impl History {
     pub fn record(&mut self, round: u64, clients: &[ClientId]) {
         for &client in clients {
             let entry = self.clients.entry(client).or_insert(Participation { rounds: 0, last: round });
-            entry.rounds += 1;
+            entry.rounds = entry.rounds.saturating_add(1);
             entry.last = entry.last.max(round);
         }
     }

@@ -31,7 +31,10 @@ impl Clipped {
     /// [`PipelineError::Empty`], [`PipelineError::NotFinite`] naming the first bad coordinate, or
     /// [`PipelineError::ClipOutOfRange`] for a clip norm that is not between [`MIN_CLIP`] and [`MAX_CLIP`].
     pub fn new(mut delta: Vec<f32>, clip: f64) -> Result<Self, PipelineError> {
-        check_clip(clip)?;
+        if let Err(error) = check_clip(clip) {
+            delta.zeroize();
+            return Err(error);
+        }
         if delta.is_empty() {
             return Err(PipelineError::Empty);
         }

@@ -4,6 +4,7 @@
 mod cache;
 mod check;
 mod error;
+mod lists;
 mod plan;
 mod round;
 mod secagg;
@@ -43,6 +44,7 @@ fn decode<M: prost::Message + Default>(
     if bytes.len() > limit {
         return Err(DecodeError::TooLong { message, length: bytes.len(), limit });
     }
+    lists::check(message, bytes)?;
     M::decode(bytes).map_err(|reason| DecodeError::Malformed { message, reason: reason.to_string() })
 }
 

@@ -6,7 +6,7 @@ use crate::cohort::Cohort;
 use crate::identity::{CertificateError, ClientId, PublicKey, Signature};
 use crate::keys::{Channel, EnvelopeKey, mask_point, pair_mask_key};
 use crate::mask::MaskKey;
-use crate::messages::{Advert, CohortList, Envelope, ShareCommitments, ShareMessage};
+use crate::messages::{Advert, CohortList, Envelope, KeyOwners, ShareCommitments, ShareMessage};
 use crate::shamir::Polynomial;
 use crate::signatures::{self, Claim};
 use ed25519_dalek::VerifyingKey;
@@ -210,6 +210,9 @@ impl Advertised {
             }
         }
         signatures::verify_all(&claims).map_err(|claim| blame.swap_remove(claim))?;
+        let mut owners = KeyOwners::default();
+        owners.claim(&self.advert)?;
+        adverts.iter().try_for_each(|advert| owners.claim(advert))?;
         Ok(shown)
     }
 

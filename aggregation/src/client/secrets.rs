@@ -107,9 +107,9 @@ impl UniformScalars {
     }
 
     /// A weight of 128 bits.
-    pub(super) fn weight(&mut self) -> u128 {
-        let mut bytes = [0; 16];
-        self.0.write_keystream(&mut bytes);
-        u128::from_le_bytes(bytes)
+    pub(crate) fn weight(&mut self) -> u128 {
+        let mut bytes = Zeroizing::new([0; 16]);
+        self.0.write_keystream(bytes.as_mut_slice());
+        u128::from_le_bytes(*bytes)
     }
 }

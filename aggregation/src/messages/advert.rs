@@ -3,6 +3,7 @@
 use crate::Digest;
 use crate::context::Fields;
 use crate::identity::{Certificate, ClientId, Signature};
+use crate::messages::KeyKind;
 use crate::params::{RoundTerms, TaskName};
 
 /// A client's announcement that it joins a round of a plan, with its keys for that round.
@@ -86,7 +87,7 @@ impl Advert {
     }
 }
 
-/// An advert made for something else than the round at hand.
+/// An advert made for something else than the round at hand, or with another member's key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdvertFault {
     /// For another task or round.
@@ -118,5 +119,17 @@ pub enum AdvertFault {
     ParentNotAdmitted {
         /// The client.
         client: ClientId,
+    },
+    /// With a key that another member of the cohort has.
+    #[error(
+        "clients {client} and {other} have the same {key}: one machine takes two places, or copies what another announced"
+    )]
+    SharedKey {
+        /// The client.
+        client: ClientId,
+        /// The one that had the key first, or comes first in the cohort.
+        other: ClientId,
+        /// Which key.
+        key: KeyKind,
     },
 }

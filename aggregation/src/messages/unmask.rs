@@ -4,7 +4,7 @@ use crate::context::{Context, Fields};
 use crate::identity::{ClientId, Signature};
 use crate::messages::{Confirm, SurvivorMaps};
 use std::fmt;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Which of a client's two secrets a share belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,15 +34,26 @@ pub struct UnmaskRequest {
     pub confirmations: Vec<Confirm>,
 }
 
-/// The 32 canonical bytes of one share, a scalar. Zeroised on drop, not printed.
-#[derive(Clone, PartialEq, Eq)]
+/// The 32 canonical bytes of one share, a scalar. Zeroised on drop, not printed, compared in constant time.
+#[derive(Clone)]
 pub struct ShareValue(pub [u8; 32]);
+
+impl PartialEq for ShareValue {
+    fn eq(&self, other: &Self) -> bool {
+        let differing = self.0.iter().zip(&other.0).fold(0, |differing, (a, b)| differing | (a ^ b));
+        std::hint::black_box(differing) == 0
+    }
+}
+
+impl Eq for ShareValue {}
 
 impl Drop for ShareValue {
     fn drop(&mut self) {
         self.0.zeroize();
     }
 }
+
+impl ZeroizeOnDrop for ShareValue {}
 
 impl fmt::Debug for ShareValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use crate::Step;
 use crate::cohort::Cohort;
 use crate::identity::{ClientId, PublicKey};
 use crate::keys::{channel_key_contributes, mask_point};
-use crate::messages::{Advert, CohortEntry, CohortList};
+use crate::messages::{Advert, CohortEntry, CohortList, KeyOwners};
 use crate::params::RoundTerms;
 use crate::signatures;
 use curve25519_dalek::ristretto::RistrettoPoint;
@@ -20,6 +20,7 @@ pub struct Advertise {
     terms: Arc<RoundTerms>,
     root: PublicKey,
     adverts: BTreeMap<ClientId, Admitted>,
+    keys: KeyOwners,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Advertise {
     /// [`Abort`] when the terms are out of range.
     pub fn new(terms: Arc<RoundTerms>, root: PublicKey) -> Result<Self, Abort> {
         match terms.validate() {
-            Ok(()) => Ok(Self { terms, root, adverts: BTreeMap::new() }),
+            Ok(()) => Ok(Self { terms, root, adverts: BTreeMap::new(), keys: KeyOwners::default() }),
             Err(error) => Err(Abort { step: Step::Advertise, reason: error.into() }),
         }
     }
@@ -72,6 +73,7 @@ impl Advertise {
         if self.count() >= self.terms.cohort_max {
             return Err(ServerError::CohortFull { client, max: self.terms.cohort_max });
         }
+        self.keys.claim(&advert)?;
         self.adverts.insert(client, Admitted { advert, verifying, mask_key });
         Ok(Receipt::Accepted)
     }

@@ -21,7 +21,7 @@ use x25519_dalek::StaticSecret;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/kat.json");
 
 /// The file as it is stored.
-fn stored() -> Value {
+pub(super) fn stored() -> Value {
     let text = std::fs::read_to_string(FILE).expect("the vectors are committed");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -339,7 +339,8 @@ fn computed() -> Value {
     let (round, context, _) = round();
     let pieces = pieces(&context);
     let corrupted = corrupted(&round, &pieces);
-    json!({ "round": round, "pieces": pieces, "corrupted": corrupted })
+    let forms = super::forms::forms(&context);
+    json!({ "round": round, "pieces": pieces, "forms": forms, "corrupted": corrupted })
 }
 
 #[test]
@@ -351,6 +352,7 @@ fn the_known_answers_are_reproduced() {
     }
     let stored = stored();
     assert_eq!(stored["pieces"], computed["pieces"]);
+    assert_eq!(stored["forms"], computed["forms"]);
     assert_eq!(stored["round"], computed["round"]);
     assert_eq!(stored["corrupted"], computed["corrupted"]);
 }

@@ -4,7 +4,10 @@
 mod fleet;
 mod honest;
 mod hostile_client;
+mod hostile_keys;
+mod hostile_replay;
 mod hostile_server;
 mod model;
 mod resume;
+mod secrecy;
 mod uniformity;

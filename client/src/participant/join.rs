@@ -1,11 +1,10 @@
 //! Joining: the plan is checked, the update clipped, the keys announced. Must never announce a key for a plan that is not the
 //! trusted coordinator's, or that the budget cannot bear.
 
-use super::secrets::{Bond, stored};
+use super::secrets::{Bond, NoiseRng, stored};
 use super::{JoinSecrets, ParticipantError, Shared};
 use crate::Millis;
 use crate::budget::{Budget, Participation};
-use rand_chacha::ChaCha20Rng;
 use rand_core::CryptoRng;
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +48,7 @@ pub struct Unmasked {
     /// The update.
     pub clipped: Clipped,
     /// The generator of its rounding and noise.
-    pub noise: ChaCha20Rng,
+    pub noise: NoiseRng,
 }
 
 impl Joined {
@@ -69,6 +68,8 @@ impl Joined {
         now: Millis,
         rng: &mut R,
     ) -> Result<Self, ParticipantError> {
+        // From here on the update is wiped wherever the way into the round ends.
+        let delta = Zeroizing::new(delta);
         let secrets = JoinSecrets::generate(signed.claimed_digest(), &parent, &delta, rng);
         Self::enter(signed, member, parent, delta, budget, now, secrets)
     }
@@ -88,6 +89,7 @@ impl Joined {
         now: Millis,
         secrets: JoinSecrets,
     ) -> Result<Self, ParticipantError> {
+        let delta = Zeroizing::new(delta);
         let round = signed.verify(&member.coordinator)?.round;
         if !secrets.bond.is_for_plan(&signed.claimed_digest()) {
             return Err(ParticipantError::AnotherPlan { round });
@@ -102,7 +104,7 @@ impl Joined {
         signed: &SignedPlan,
         member: &Member,
         parent: Digest,
-        delta: Vec<f32>,
+        mut delta: Zeroizing<Vec<f32>>,
         budget: &Budget,
         now: Millis,
         secrets: JoinSecrets,
@@ -128,7 +130,7 @@ impl Joined {
         if delta.len() != expected {
             return Err(PipelineError::DimensionMismatch { expected, found: delta.len() }.into());
         }
-        let clipped = Clipped::new(delta, plan.privacy.clip)?;
+        let clipped = Clipped::new(std::mem::take(&mut *delta), plan.privacy.clip)?;
         let setup = ClientSetup {
             terms: Arc::new(terms),
             floors: budget.limits().floors,

@@ -2,9 +2,10 @@
 //! printed: under one set of masks there is one vector.
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng as _;
-use rand_core::CryptoRng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use sha2::{Digest as _, Sha256};
+use std::convert::Infallible;
 use std::fmt;
 use tacit_aggregation::Digest;
 use tacit_aggregation::client::RoundSecrets;
@@ -63,7 +64,7 @@ impl JoinSecrets {
 
     /// The generator of rounding and noise in one context, as in [`super::Shared::contribute`].
     #[must_use]
-    pub fn noise(&self, context: &Context) -> ChaCha20Rng {
+    pub fn noise(&self, context: &Context) -> NoiseRng {
         self.bond.noise(context.as_bytes())
     }
 }
@@ -80,12 +81,48 @@ impl Bond {
     }
 
     /// Rounding and noise of one context: in another, where the rotation is another, they are drawn anew.
-    pub(super) fn noise(&self, context: &Digest) -> ChaCha20Rng {
+    pub(super) fn noise(&self, context: &Digest) -> NoiseRng {
         let mut hash = Sha256::new_with_prefix(NOISE);
         hash.update(self.noise.as_slice());
         hash.update(context);
         let seed: Zeroizing<[u8; 32]> = Zeroizing::new(hash.finalize().into());
-        ChaCha20Rng::from_seed(*seed)
+        NoiseRng(ChaCha20Rng::from_seed(*seed))
+    }
+}
+
+/// The generator of rounding and noise in one context. Wiped on drop, not printed.
+pub struct NoiseRng(ChaCha20Rng);
+
+impl TryRng for NoiseRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.0.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.0.try_fill_bytes(bytes)
+    }
+}
+
+impl TryCryptoRng for NoiseRng {}
+
+impl Drop for NoiseRng {
+    fn drop(&mut self) {
+        // The generator cannot wipe itself: its key and its buffered output are overwritten by those of a public seed.
+        self.0 = ChaCha20Rng::from_seed([0; 32]);
+        let _ = self.0.next_u32();
+        zeroize::optimization_barrier(self);
+    }
+}
+
+impl fmt::Debug for NoiseRng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoiseRng(redacted)")
     }
 }
 

@@ -60,6 +60,16 @@ pub(super) fn task(field: &'static str, name: &str) -> Result<TaskName, DecodeEr
     TaskName::new(name).map_err(|reason| invalid(field, reason))
 }
 
+/// A real number. Minus zero is refused: protobuf leaves a zero of either sign out, so that it would come back as another
+/// number, and a plan with another digest.
+pub(super) fn real<T: Into<f64> + Copy>(field: &'static str, value: T) -> Result<T, DecodeError> {
+    let number: f64 = value.into();
+    if number == 0.0 && number.is_sign_negative() {
+        return Err(invalid(field, "it is minus zero"));
+    }
+    Ok(value)
+}
+
 /// A number whose domain type is narrower than protobuf's.
 pub(super) fn narrow<T: TryFrom<u32>>(field: &'static str, value: u32) -> Result<T, DecodeError> {
     T::try_from(value).map_err(|_| invalid(field, format!("{value} is out of range")))

@@ -1,6 +1,6 @@
 //! The plan's wire form. Must never change a value on the way: the digest on both sides is the same.
 
-use super::check::{array, at_most, invalid, key, narrow, present, signature, task};
+use super::check::{array, at_most, invalid, key, narrow, present, real, signature, task};
 use super::{DecodeError, generated as wire};
 use crate::plan::{
     AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, RoundPlan, SignedPlan,
@@ -82,7 +82,8 @@ impl TryFrom<wire::AdapterShape> for AdapterShape {
 
     fn try_from(shape: wire::AdapterShape) -> Result<Self, DecodeError> {
         at_most("AdapterShape.targets", shape.targets.len(), MAX_TARGETS)?;
-        Ok(Self { rank: shape.rank, alpha: shape.alpha, targets: shape.targets, seed: shape.seed })
+        let alpha = real("AdapterShape.alpha", shape.alpha)?;
+        Ok(Self { rank: shape.rank, alpha, targets: shape.targets, seed: shape.seed })
     }
 }
 
@@ -107,12 +108,16 @@ impl TryFrom<wire::LocalTraining> for LocalTraining {
 
     fn try_from(training: wire::LocalTraining) -> Result<Self, DecodeError> {
         let rule = match present("LocalTraining.rule", training.rule)? {
-            wire::local_training::Rule::Adam(wire::Adam { beta1, beta2 }) => LocalRule::Adam { beta1, beta2 },
-            wire::local_training::Rule::Sgd(wire::Sgd { momentum }) => LocalRule::Sgd { momentum },
+            wire::local_training::Rule::Adam(wire::Adam { beta1, beta2 }) => {
+                LocalRule::Adam { beta1: real("Adam.beta1", beta1)?, beta2: real("Adam.beta2", beta2)? }
+            }
+            wire::local_training::Rule::Sgd(wire::Sgd { momentum }) => {
+                LocalRule::Sgd { momentum: real("Sgd.momentum", momentum)? }
+            }
         };
         Ok(Self {
             rule,
-            learning_rate: training.learning_rate,
+            learning_rate: real("LocalTraining.learning_rate", training.learning_rate)?,
             steps: training.steps,
             batch: training.batch,
             sequence: training.sequence,
@@ -215,13 +220,13 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
         };
         Ok(Self {
             dimension: privacy.dimension,
-            clip: privacy.clip,
-            noise_multiplier: privacy.noise_multiplier,
+            clip: real("PrivacyTerms.clip", privacy.clip)?,
+            noise_multiplier: real("PrivacyTerms.noise_multiplier", privacy.noise_multiplier)?,
             adjacency,
-            scale: privacy.scale,
+            scale: real("PrivacyTerms.scale", privacy.scale)?,
             bits: narrow("PrivacyTerms.bits", privacy.bits)?,
-            delta: privacy.delta,
-            epsilon: privacy.epsilon,
+            delta: real("PrivacyTerms.delta", privacy.delta)?,
+            epsilon: real("PrivacyTerms.epsilon", privacy.epsilon)?,
             noise_law,
         })
     }

@@ -408,6 +408,25 @@ fn errors_name_the_field() {
 }
 
 #[test]
+fn minus_zero_is_refused_for_it_would_come_back_as_zero() {
+    let bytes = plan().to_wire();
+    // The number of the field noise_multiplier and its kind, then the value, little-endian.
+    let field = |value: f64| [&[3 << 3 | 1][..], &value.to_le_bytes()].concat();
+    let good = field(plan().privacy.noise_multiplier);
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&good)).collect();
+    let [at] = places[..] else { panic!("{places:?}") };
+    let with = |value: f64| {
+        let mut changed = bytes.clone();
+        changed[at..at + good.len()].copy_from_slice(&field(value));
+        RoundPlan::from_wire(&changed)
+    };
+    assert_eq!(with(0.0).map(|plan| plan.privacy.noise_multiplier.to_bits()), Ok(0));
+    let refused =
+        DecodeError::Invalid { field: "PrivacyTerms.noise_multiplier", reason: "it is minus zero".into() };
+    assert_eq!(with(-0.0), Err(refused));
+}
+
+#[test]
 fn what_is_too_long_or_out_of_order_is_refused() {
     let chunk = MaskedChunk { offset: 0, bytes: vec![1; MAX_CHUNK_BYTES + 1] };
     assert!(matches!(

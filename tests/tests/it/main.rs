@@ -1,5 +1,6 @@
 //! Evidence that crosses crates, in one binary: each module is one kind of it.
 
+mod decoders;
 mod layering;
 mod rounds;
 mod simulation;

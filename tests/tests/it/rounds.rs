@@ -3,8 +3,10 @@
 
 #![allow(clippy::panic, reason = "helpers of tests stop where an assertion would")]
 
+mod corpus;
 mod fleet;
 mod refusals;
+mod secrecy;
 
 use fleet::{Fleet, Leaves, Run, terms};
 use rand_chacha::ChaCha20Rng;

@@ -47,7 +47,7 @@ impl Leaves {
     pub(super) const ALL: [Self; 5] = [Self::Advert, Self::Share, Self::Upload, Self::Confirm, Self::Unmask];
 
     /// Whether a client that leaves here still answers the message.
-    fn answers(self, message: &ServerMessage) -> bool {
+    pub(super) fn answers(self, message: &ServerMessage) -> bool {
         self > match message {
             ServerMessage::Cohort { .. } => Self::Share,
             ServerMessage::Shares(_) => Self::Upload,

@@ -1,0 +1,4 @@
+//! Fuzzes `basis_points`. Must never check anything itself: the test suite runs the same checks.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tacit_tests::decoders::run("basis_points", bytes));

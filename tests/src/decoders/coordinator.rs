@@ -1,0 +1,54 @@
+//! What the coordinator stores, and the settings that an operator writes. Must never let a damaged state reach a round.
+
+use super::{Decoder, stored};
+use tacit_coordinator::{Account, History, OptimizerState, PlanSettings, Reservation};
+use tacit_privacy::ParticipationBook;
+use tacit_privacy::ledger::Ledger;
+
+pub(super) const DECODERS: &[Decoder] = &[
+    Decoder { name: "history", longest: 4 << 10, check: history },
+    Decoder { name: "optimizer_state", longest: 4 << 10, check: optimizer_state },
+    Decoder { name: "plan_settings", longest: 4 << 10, check: plan_settings },
+    Decoder { name: "reservation", longest: 32 << 10, check: reservation },
+];
+
+fn history(bytes: &[u8]) -> bool {
+    let Some(mut history) = stored::either::<History>(bytes) else { return false };
+    let client = tacit_aggregation::identity::ClientId(1);
+    let before = history.rounds_of(client);
+    for round in [0, 1, u64::MAX] {
+        let _ = history.is_rested(client, round, 2);
+    }
+    history.record(3, &[client]);
+    assert!(history.rounds_of(client) >= before);
+    true
+}
+
+fn optimizer_state(bytes: &[u8]) -> bool {
+    let Some(state) = stored::json::<OptimizerState>(bytes) else { return false };
+    let dimension = state.dimension();
+    // A state that was accepted takes a step of its own dimension, or says why not.
+    if dimension <= 1 << 10
+        && let Ok((adapter, next)) = state.step(&vec![0.5; dimension], &vec![1e-3; dimension])
+    {
+        assert_eq!((adapter.len(), next.dimension()), (dimension, dimension));
+        assert!(adapter.iter().all(|weight| weight.is_finite()));
+    }
+    true
+}
+
+fn plan_settings(bytes: &[u8]) -> bool {
+    stored::json::<PlanSettings>(bytes).is_some()
+}
+
+fn reservation(bytes: &[u8]) -> bool {
+    let Some(reservation) = stored::either::<Reservation>(bytes) else { return false };
+    let account = Account::restore(ParticipationBook::new(), Ledger::new(), [reservation.clone()]);
+    assert_eq!(account.reservations().count(), 1);
+    if reservation.clients.len() <= 8
+        && let Ok(epsilon) = account.max_epsilon(1e-5)
+    {
+        assert!(epsilon >= 0.0, "{epsilon}");
+    }
+    true
+}

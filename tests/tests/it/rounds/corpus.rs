@@ -1,0 +1,268 @@
+//! Makes the corpus of the decoders from real rounds, when `UPDATE_CORPUS` is set; and always checks that what such rounds
+//! send and store is accepted. Must never write otherwise.
+
+use super::fleet::{Fleet, Leaves, START};
+use crate::decoders::folder;
+use std::collections::{BTreeMap, VecDeque};
+use tacit_aggregation::bitmap::Bitmap;
+use tacit_aggregation::client::RoundSecrets;
+use tacit_aggregation::identity::{ClientId, IdentityKey};
+use tacit_aggregation::merkle;
+use tacit_aggregation::params::TaskName;
+use tacit_aggregation::ring_vector::RingVector;
+use tacit_client::{Participant, Participation};
+use tacit_coordinator::{Event, History, OptimizerState, Outgoing, ServerOptimizer};
+use tacit_privacy::{ParticipationBook, RdpCurve, ledger};
+use tacit_proto::{ClientMessage, ServerMessage, Wire};
+use tacit_tests::decoders;
+
+/// Most files of one kind.
+const KEPT: usize = 3;
+
+/// Inputs by decoder, those that are accepted and those that are not.
+#[derive(Default)]
+struct Corpus(BTreeMap<&'static str, [Vec<Vec<u8>>; 2]>);
+
+impl Corpus {
+    fn good(&mut self, decoder: &'static str, bytes: Vec<u8>) {
+        self.keep(decoder, 0, bytes);
+    }
+
+    fn bad(&mut self, decoder: &'static str, bytes: Vec<u8>) {
+        self.keep(decoder, 1, bytes);
+    }
+
+    fn keep(&mut self, decoder: &'static str, kind: usize, bytes: Vec<u8>) {
+        let kept = &mut self.0.entry(decoder).or_default()[kind];
+        if kept.len() < KEPT && !kept.contains(&bytes) {
+            kept.push(bytes);
+        }
+    }
+
+    fn json(&mut self, decoder: &'static str, value: &impl serde::Serialize) {
+        self.good(decoder, serde_json::to_vec(value).expect("plain data"));
+    }
+
+    fn stored(&mut self, decoder: &'static str, value: &impl serde::Serialize) {
+        self.good(decoder, postcard::to_stdvec(value).expect("plain data"));
+    }
+
+    fn client_message(&mut self, message: &ClientMessage) {
+        match message {
+            ClientMessage::Advert(advert) => {
+                self.good("wire_advert", advert.to_wire());
+                self.good("wire_certificate", advert.certificate.to_wire());
+                let certificate = &advert.certificate;
+                let signed = [&certificate.issuer.0[..], &certificate.signature.0, &certificate.payload()];
+                self.good("signature", signed.concat());
+            }
+            ClientMessage::Share(share) => {
+                self.good("wire_share_message", share.to_wire());
+                self.good("commitments", share.commitments.mask_key.as_bytes().as_flattened().to_vec());
+                self.good("commitments", share.commitments.self_mask.as_bytes()[0].to_vec());
+                let tree = share.envelope_tree();
+                let count = share.envelopes.len() as u32;
+                for (place, envelope) in share.envelopes.iter().enumerate() {
+                    let numbers = [(place as u32).to_be_bytes(), count.to_be_bytes()].concat();
+                    let path = tree.path(place).concat();
+                    self.good("merkle_path", [&envelope.leaf()[..], &numbers, &path].concat());
+                }
+            }
+            ClientMessage::MaskedHeader(header) => {
+                self.good("wire_masked_header", header.to_wire());
+            }
+            ClientMessage::MaskedChunk(chunk) => {
+                self.good("wire_masked_chunk", chunk.to_wire());
+            }
+            ClientMessage::Confirm(confirm) => {
+                self.good("wire_confirm", confirm.to_wire());
+            }
+            ClientMessage::Unmask(shares) => {
+                self.good("wire_unmask_shares", shares.to_wire());
+            }
+        }
+        self.one_of_each("wire_client_message", message.to_wire());
+    }
+
+    fn server_message(&mut self, message: &ServerMessage) {
+        match message {
+            ServerMessage::Cohort { list, .. } => {
+                self.good("wire_cohort_list", list.to_wire());
+                self.json("round_params", &list.params);
+                self.stored("round_params", &list.params);
+            }
+            ServerMessage::Shares(deliveries) => {
+                deliveries.iter().for_each(|delivery| self.good("wire_share_delivery", delivery.to_wire()));
+            }
+            ServerMessage::Maps(maps) => {
+                self.good("wire_survivor_maps", maps.to_wire());
+                for map in [&maps.shared, &maps.survived] {
+                    self.good("bitmap", [&map.members().to_be_bytes()[..], map.as_bytes()].concat());
+                }
+            }
+            ServerMessage::Unmask(request) => {
+                self.good("wire_unmask_request", request.to_wire());
+            }
+        }
+        self.one_of_each("wire_server_message", message.to_wire());
+    }
+
+    /// Of the messages that may be any step's, one of each step.
+    fn one_of_each(&mut self, decoder: &'static str, bytes: Vec<u8>) {
+        let kept = &mut self.0.entry(decoder).or_default()[0];
+        // The first byte is the number of the step's field.
+        if kept.iter().all(|other| other[0] != bytes[0]) {
+            kept.push(bytes);
+        }
+    }
+}
+
+/// A round of five small clients, one of which drops out after it shared.
+fn round(corpus: &mut Corpus) {
+    let mut fleet = Fleet::with_dimension(5, 77, 6);
+    let (plan, mut driver) = fleet.open(1);
+    corpus.good("wire_signed_plan", plan.to_wire());
+    let verified = plan.verify(&fleet.key.public_key()).expect("its own plan").clone();
+    corpus.good("wire_round_plan", verified.to_wire());
+    corpus.good("task_name", verified.task.as_str().as_bytes().to_vec());
+    corpus.json("plan_settings", &fleet.settings);
+    let gone = fleet.clients()[2];
+    let mut inbox = VecDeque::new();
+    let mut participants = BTreeMap::new();
+    for client in fleet.clients() {
+        let joined = fleet.join(&plan, 1, client);
+        let secrets = joined.secrets();
+        corpus.good("join_secrets", secrets.to_vec());
+        corpus.good("round_secrets", secrets[..RoundSecrets::BYTES].to_vec());
+        inbox.push_back((client, joined.advert()));
+        participants.insert(client, Participant::Joined(joined));
+    }
+    let mut now = START;
+    while let Some(deadline) = driver.deadline() {
+        let outgoing = match inbox.pop_front() {
+            Some((from, message)) => {
+                corpus.client_message(&message);
+                driver.handle(Event::Message { from, message }, now)
+            }
+            None => {
+                now = deadline;
+                driver.handle(Event::Tick, now)
+            }
+        };
+        for out in outgoing {
+            match out {
+                Outgoing::Reserve(reservation) => corpus.stored("reservation", &reservation),
+                Outgoing::Send { to, message } => {
+                    corpus.server_message(&message);
+                    if to == gone && !Leaves::Upload.answers(&message) {
+                        continue;
+                    }
+                    let budget = &mut fleet.machines.get_mut(&to).expect("a member").budget;
+                    let state = participants.remove(&to).expect("a member");
+                    let (next, answers) = state.answer(&message, budget, now).expect("honest");
+                    participants.insert(to, next);
+                    inbox.extend(answers.into_iter().map(|answer| (to, answer)));
+                }
+                Outgoing::Refuse(refusal) => panic!("{refusal:?}"),
+                Outgoing::End => {}
+            }
+        }
+    }
+    let outcome = driver.finish().expect("ended");
+    let account = &outcome.state().account;
+    let entries = account.ledger().entries();
+    assert_eq!(entries.len(), 1, "the round was released");
+    corpus.stored("participation_book", account.book());
+    let record = &entries[0].record;
+    corpus.json("mechanism", &record.mechanism);
+    corpus.good("ledger_entry", entries[0].encode());
+    let mut chain = ledger::Ledger::new();
+    for round in 1..=3 {
+        let record = ledger::Record { round, epsilon: record.epsilon * round as f64, ..record.clone() };
+        chain.append(record).expect("one after the other");
+        let encoded = chain.entries().iter().map(ledger::Entry::encode);
+        let framed = encoded.flat_map(|entry| [&(entry.len() as u32).to_be_bytes()[..], &entry].concat());
+        corpus.good("ledger_chain", framed.collect());
+    }
+    corpus.stored("rdp_curve", &record.cost().expect("released"));
+    let client = fleet.clients()[0];
+    let budget = &fleet.machines[&client].budget;
+    corpus.stored("budget", budget);
+    corpus.json("limits", budget.limits());
+    corpus.stored("limits", budget.limits());
+}
+
+/// What no round of five sends or stores.
+fn pieces(corpus: &mut Corpus) {
+    corpus.good("envelope", decoders::genuine_envelope());
+    let mut altered = decoders::genuine_envelope();
+    altered[40] ^= 1;
+    corpus.bad("envelope", altered);
+    for bits in [5, 16, 21] {
+        let values: Vec<u32> =
+            (0_u32..11).map(|value| value.wrapping_mul(2_654_435_761) % (1 << bits)).collect();
+        let packed = RingVector::new(bits, &values).expect("reduced").to_packed();
+        corpus.good("ring_vector", [&[bits][..], &11_u32.to_be_bytes(), &packed].concat());
+    }
+    corpus.bad("ring_vector", [&[16][..], &(1_u32 << 28).to_be_bytes(), &[0; 8]].concat());
+    corpus.bad("ring_vector", [&[5][..], &3_u32.to_be_bytes(), &[0xff, 0xff]].concat());
+    corpus.good("bitmap", [&16_u32.to_be_bytes()[..], Bitmap::from_indices(16, [0, 9]).as_bytes()].concat());
+    corpus.bad("bitmap", [&u32::MAX.to_be_bytes()[..], &[1; 8]].concat());
+    corpus.bad("commitments", vec![0; 64]);
+    corpus.bad("merkle_path", [&merkle::leaf(b"x")[..], &[0; 8]].concat());
+    corpus.bad("round_secrets", vec![0xff; RoundSecrets::BYTES]);
+    corpus.bad("join_secrets", vec![0xff; RoundSecrets::BYTES + 96]);
+    corpus.bad("task_name", b"Rust".to_vec());
+    let key = IdentityKey::from_bytes(&[3; 32]);
+    let signed = [&key.public_key().0[..], &key.sign(b"payload").0, b"payload"].concat();
+    corpus.good("signature", signed.clone());
+    corpus.bad("signature", [&signed[..], b"?"].concat());
+    for text in ["0.05", "1", "0"] {
+        corpus.good("basis_points", text.into());
+    }
+    corpus.bad("basis_points", b"0.12345".to_vec());
+    corpus.stored("rdp_curve", &RdpCurve::gaussian(1.5));
+    corpus.stored("participation_book", &ParticipationBook::new());
+    let mut history = History::new();
+    history.record(4, &[ClientId(3), ClientId(u64::MAX)]);
+    corpus.json("history", &history);
+    corpus.stored("history", &history);
+    for optimizer in [
+        ServerOptimizer::FedAvg { learning_rate: 1.0 },
+        ServerOptimizer::Momentum { learning_rate: 0.5, momentum: 0.9, nesterov: true },
+        ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-3 },
+    ] {
+        corpus.json("optimizer_state", &OptimizerState::new(optimizer, 3).expect("settings"));
+    }
+    let participation = Participation {
+        task: TaskName::new("rust-completion").expect("a plain name"),
+        round: 7,
+        context: [9; 32],
+    };
+    corpus.json("participation", &participation);
+    corpus.stored("participation", &participation);
+}
+
+#[test]
+fn what_real_rounds_send_and_store_is_accepted() {
+    let mut corpus = Corpus::default();
+    round(&mut corpus);
+    pieces(&mut corpus);
+    let update = std::env::var_os("UPDATE_CORPUS").is_some();
+    let table = decoders::all();
+    for decoder in &table {
+        let [good, bad] = corpus.0.remove(decoder.name).unwrap_or_default();
+        assert!(!good.is_empty(), "nothing was recorded for {}", decoder.name);
+        let folder = folder(decoder.name);
+        for (kind, (files, accepted)) in [("good", (&good, true)), ("bad", (&bad, false))] {
+            for (place, bytes) in files.iter().enumerate() {
+                assert_eq!((decoder.check)(bytes), accepted, "{} {kind}-{place}", decoder.name);
+                if update {
+                    std::fs::create_dir_all(&folder).expect("a folder");
+                    std::fs::write(folder.join(format!("{kind}-{place}")), bytes).expect("a file");
+                }
+            }
+        }
+    }
+    assert!(corpus.0.is_empty(), "no decoder is there for {:?}", corpus.0.keys());
+}
