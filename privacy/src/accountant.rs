@@ -1,6 +1,7 @@
 //! Rényi differential privacy: the curve of one release, its composition over rounds, and epsilon at a delta.
 //! Must never report less than the composed mechanisms cost: every bound here errs upwards.
 
+mod central;
 mod curve;
 mod distributed;
 mod skellam;

@@ -38,7 +38,7 @@ use crate::rotate::Rotated;
 /// # }
 /// ```
 /// ```compile_fail,E0451
-/// let forged = tacit_privacy::Rotated { values: vec![0.5_f32; 8], clip: 1.0 };
+/// let forged = tacit_privacy::Rotated { values: vec![0.5_f32; 8], clip: 1.0, was_clipped: false };
 /// ```
 /// nor can the same noised vector be taken out twice:
 ///
@@ -69,18 +69,10 @@ impl Rotated {
         mechanism: &Mechanism,
         rng: &mut R,
     ) -> Result<Noised, PipelineError> {
-        if self.dimension() != mechanism.dimension() {
-            return Err(PipelineError::DimensionMismatch {
-                expected: mechanism.dimension(),
-                found: self.dimension(),
-            });
-        }
-        if self.clip != mechanism.clip() {
-            return Err(PipelineError::ClipMismatch { expected: mechanism.clip(), found: self.clip });
-        }
+        self.check_made_for(mechanism.dimension(), mechanism.clip())?;
         let bits = mechanism.bits();
         let mut stream = KeyStream::new(rng);
-        let mut integers = encode::round(self, mechanism, &mut stream)?;
+        let mut integers = encode::round(self, mechanism.encoding(), &mut stream)?;
         mechanism.sampler().add_to(&mut integers, &mut stream);
         let mask = u32::MAX >> (32 - bits);
         // Two's complement: the lowest bits of a negative integer are its residue. Reuses the allocation.

@@ -40,7 +40,7 @@ impl Noise {
 /// `floor(Delta2^2)` for updates of norm at most `norm` before rounding (Kairouz, Liu, Steinke 2021, theorem
 /// 1): `Delta2^2 = min{ r^2 + d/4 + sqrt(2 ln(1/beta)) (r + sqrt(d)/2), (r + sqrt(d))^2 }` with `beta =
 /// e^(-1/2)`, which makes the square root 1. Saturates at 2^63.
-pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
+pub(crate) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     let dimension = dimension as f64;
     let by_chance = norm * norm + dimension / 4.0 + (norm + dimension.sqrt() / 2.0);
     let for_certain = (norm + dimension.sqrt()) * (norm + dimension.sqrt());
@@ -51,22 +51,35 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
 /// `2K sqrt(rho (n s c)^2 / d + n/4 + n sigma_l^2)`, or four times a single update's norm bound where that is
 /// more: an update alone must never wrap.
 pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
-    let clients = f64::from(request.clients);
-    let dimension = request.dimension as f64;
-    let norm = scale * request.clip;
-    let signal = flatness(request.dimension) * (clients * norm) * (clients * norm) / dimension;
-    let variance = signal + clients / 4.0 + clients * local_variance;
+    let noise = f64::from(request.clients) * local_variance;
+    range_of(request.clients, request.dimension, scale * request.clip, noise)
+}
+
+/// The range of a coordinate of the sum of `clients` updates of at most `norm` integer units each, with noise
+/// of variance `noise` in the sum: four times a single update's norm at least.
+pub(crate) fn range_of(clients: u32, dimension: usize, norm: f64, noise: f64) -> f64 {
+    let clients = f64::from(clients);
+    let signal = flatness(dimension) * (clients * norm) * (clients * norm) / dimension as f64;
+    let variance = signal + clients / 4.0 + noise;
     (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt()).max(4.0 * norm)
 }
 
 /// See [`Mechanism::build`].
 pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible> {
     let honest_minimum = check(request)?;
+    fewest_bits(|bits| at_bits(request, honest_minimum, bits), Mechanism::overhead)
+}
+
+/// Of the mechanisms for 8 to 16 bits the first of little overhead; else that for 16 bits, if feasible; else
+/// the first that is feasible.
+pub(crate) fn fewest_bits<M>(
+    at_bits: impl Fn(u32) -> Result<M, Infeasible>,
+    overhead: impl Fn(&M) -> f64,
+) -> Result<M, Infeasible> {
     let mut preferred = None;
     for bits in MIN_BITS..=PREFERRED_BITS {
-        let candidate = at_bits(request, honest_minimum, bits);
-        match candidate {
-            Ok(mechanism) if mechanism.overhead() < TARGET_OVERHEAD => return Ok(mechanism),
+        match at_bits(bits) {
+            Ok(mechanism) if overhead(&mechanism) < TARGET_OVERHEAD => return Ok(mechanism),
             other => preferred = Some(other),
         }
     }
@@ -75,7 +88,7 @@ pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible
     }
     let mut last = Err(Infeasible::Bits { bits: MAX_BITS });
     for bits in PREFERRED_BITS + 1..=MAX_BITS {
-        last = at_bits(request, honest_minimum, bits);
+        last = at_bits(bits);
         if last.is_ok() {
             break;
         }
@@ -86,22 +99,27 @@ pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible
 /// The mechanism of the largest scale that fits into `bits`.
 fn at_bits(request: &MechanismRequest, honest_minimum: u32, bits: u32) -> Result<Mechanism, Infeasible> {
     let available = f64::from(1_u32 << bits);
+    // The range grows with the scale and is at least 4 s c, so a scale above 2^b / (4 c) never fits.
     let fits = |scale: f64| {
         required_range(request, scale, Noise::at(request, honest_minimum, scale).local_variance) <= available
     };
-    // The range grows with the scale and is at least 4 s c, so a scale above 2^b / (4 c) never fits.
-    let (mut low, mut high) = (0.0, available / request.clip);
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (low + high);
-        if fits(middle) { low = middle } else { high = middle }
-    }
-    // Cutting digits only lowers the scale, and the range never grows when the scale falls.
-    let scale = six_digits(low);
+    let scale = largest_scale(available / request.clip, fits);
     if scale <= 0.0 {
         let range = required_range(request, 0.0, Noise::at(request, honest_minimum, 0.0).local_variance);
         return Err(Infeasible::RangeTooSmall { bits, scale: 0.0, range, available });
     }
     Mechanism::with_encoding(request, bits, scale)
+}
+
+/// The largest scale below `limit` that fits, cut to six significant digits; 0 where none does. What a scale
+/// needs must not grow when the scale falls, so that cutting digits is safe.
+pub(crate) fn largest_scale(limit: f64, fits: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (0.0, limit);
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (low + high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    six_digits(low)
 }
 
 /// `value` cut to six significant decimal digits, so that text carries it exactly.
