@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Central,
     /// Of completions, which are greedy and draw nothing.
     Completion,
+    /// The coordinator's noise of one round, where it adds the noise.
+    CentralNoise,
 }
 
 /// The generator of a purpose for one client in one round; 0 where there is none.

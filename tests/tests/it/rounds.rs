@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, reason = "helpers of tests stop where an assertion would")]
 
+mod central;
 mod fleet;
 mod refusals;
 
