@@ -67,7 +67,7 @@ fn the_release_is_the_masked_sum_and_one_noise() {
 
 #[test]
 fn with_hardly_any_noise_the_mean_of_the_updates_comes_out() {
-    // Clients that leave their noise out leave nothing else out: at z = 0.02 rounding is most of what is left.
+    // Clients that leave their noise out leave nothing else out.
     let mut fleet = Fleet::with_dimension(8, 32, 40).with_central_noise(None);
     fleet.settings.noise_multiplier = 0.2;
     let run = fleet.run(1, &BTreeMap::new());
