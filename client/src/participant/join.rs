@@ -197,6 +197,7 @@ impl Joined {
         let cost = plan.admitted_cost(&mechanism)?;
         let participation = Participation::new(&plan, shared.context());
         budget.check_unpaid(&participation, &cost)?;
+        let mechanism = Box::new(mechanism);
         let next = Shared { shared, clipped, bond, participation, mechanism, cost };
         Ok((next, ClientMessage::Share(message)))
     }

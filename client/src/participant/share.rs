@@ -17,7 +17,7 @@ pub struct Shared {
     pub(super) clipped: Clipped,
     pub(super) bond: Bond,
     pub(super) participation: Participation,
-    pub(super) mechanism: RoundMechanism,
+    pub(super) mechanism: Box<RoundMechanism>,
     pub(super) cost: RdpCurve,
 }
 
