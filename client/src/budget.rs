@@ -7,7 +7,7 @@ use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::{BelowFloor, Floors, RoundTerms, TaskName};
 use tacit_privacy::{AccountantError, Adjacency, ParticipationBook, RdpCurve};
-use tacit_proto::RoundPlan;
+use tacit_proto::{RoundPlan, Trust};
 
 /// What a client tolerates, whatever a plan says.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Limits {
     /// The weakest adjacency under which it lets epsilon be stated. Replace-one is the stronger: it covers every other update,
     /// zero too.
     pub adjacency: Adjacency,
+    /// Whether it takes part where the coordinator adds the noise, and sees the sum without it. Not unless its owner says so.
+    #[serde(default)]
+    pub allow_central: bool,
 }
 
 /// The limits, and what was spent so far. All of it is stored, so that a round replayed after a crash is known again.
@@ -141,6 +144,15 @@ pub enum BudgetError {
         /// The client's floor.
         floor: Adjacency,
     },
+    /// The coordinator would see the sum without noise.
+    #[error(
+        "round {round} trusts the coordinator to add the noise, and its owner has not allowed this client to do so: it stays \
+         out; `allow_central` in its limits allows it"
+    )]
+    CentralNotAllowed {
+        /// The round.
+        round: u64,
+    },
     /// One vector is masked in a context.
     #[error(
         "client {client} has masked another vector in this context of round {round}: it sends that one again, or leaves the \
@@ -205,9 +217,17 @@ impl Budget {
     /// Checks a plan's terms against the floors. What depends on the cohort is checked when that is closed.
     ///
     /// # Errors
-    /// [`BudgetError::BelowFloor`] names the parameter; [`BudgetError::Adjacency`].
-    pub fn check_terms(&self, terms: &RoundTerms, adjacency: Adjacency) -> Result<(), BudgetError> {
-        let Limits { floors, adjacency: floor, .. } = &self.limits;
+    /// [`BudgetError::BelowFloor`] names the parameter; [`BudgetError::Adjacency`]; [`BudgetError::CentralNotAllowed`].
+    pub fn check_terms(
+        &self,
+        terms: &RoundTerms,
+        adjacency: Adjacency,
+        trust: &Trust,
+    ) -> Result<(), BudgetError> {
+        let Limits { floors, adjacency: floor, allow_central, .. } = &self.limits;
+        if matches!(trust, Trust::Central { .. }) && !allow_central {
+            return Err(BudgetError::CentralNotAllowed { round: terms.round });
+        }
         if (*floor, adjacency) == (Adjacency::ReplaceOne, Adjacency::ZeroOut) {
             return Err(BudgetError::Adjacency { round: terms.round, offered: adjacency, floor: *floor });
         }
@@ -293,12 +313,14 @@ mod tests {
     use tacit_aggregation::identity::ClientId;
     use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
     use tacit_privacy::{Adjacency, RdpCurve, epsilon_spent};
+    use tacit_proto::Trust;
 
     const DELTA: f64 = 1e-5;
 
     fn budget(epsilon: f64) -> Budget {
         let floors = Floors { n_min: 10, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
-        let limits = Limits { epsilon, delta: DELTA, floors, adjacency: Adjacency::ZeroOut };
+        let adjacency = Adjacency::ZeroOut;
+        let limits = Limits { epsilon, delta: DELTA, floors, adjacency, allow_central: false };
         Budget::new(ClientId(4), limits).expect("limits")
     }
 
@@ -391,21 +413,33 @@ mod tests {
             n_min: 5,
         };
         let budget = budget(1.0);
-        budget.check_terms(&good, Adjacency::ZeroOut).expect("at the floors");
-        budget.check_terms(&good, Adjacency::ReplaceOne).expect("stronger");
+        budget.check_terms(&good, Adjacency::ZeroOut, &Trust::Distributed).expect("at the floors");
+        budget.check_terms(&good, Adjacency::ReplaceOne, &Trust::Distributed).expect("stronger");
         let strict = Limits { adjacency: Adjacency::ReplaceOne, ..*budget.limits() };
         let strict = Budget::new(ClientId(4), strict).expect("limits");
-        strict.check_terms(&good, Adjacency::ReplaceOne).expect("at the floor");
+        strict.check_terms(&good, Adjacency::ReplaceOne, &Trust::Distributed).expect("at the floor");
         let (offered, floor) = (Adjacency::ZeroOut, Adjacency::ReplaceOne);
-        let refused = strict.check_terms(&good, offered).expect_err("weaker than the client means");
+        let refused = strict
+            .check_terms(&good, offered, &Trust::Distributed)
+            .expect_err("weaker than the client means");
         assert_eq!(refused, BudgetError::Adjacency { round: 1, offered, floor });
         assert!(refused.to_string().contains("zero-out adjacency"), "{refused}");
+        let central = Trust::Central { noise_commitment: [0; 32], adaptive_clip: None };
+        let refused = budget.check_terms(&good, Adjacency::ZeroOut, &central).expect_err("not allowed");
+        assert_eq!(refused, BudgetError::CentralNotAllowed { round: 1 });
+        let trusting = Limits { allow_central: true, ..*budget.limits() };
+        let trusting = Budget::new(ClientId(4), trusting).expect("limits");
+        trusting.check_terms(&good, Adjacency::ZeroOut, &central).expect("its owner allows it");
+        // Limits that were stored before there was a choice allow nothing new.
+        let mut stored = serde_json::to_value(trusting.limits()).expect("plain data");
+        stored.as_object_mut().expect("an object").remove("allow_central");
+        assert!(!serde_json::from_value::<Limits>(stored).expect("its own form").allow_central);
         for (parameter, bad) in [
             ("threat", RoundTerms { threat: ThreatModel::HonestButCurious, ..good.clone() }),
             ("corrupt_bp", RoundTerms { corrupt_bp: 499, ..good.clone() }),
             ("n_min", RoundTerms { cohort_max: 9, ..good.clone() }),
         ] {
-            match budget.check_terms(&bad, Adjacency::ZeroOut) {
+            match budget.check_terms(&bad, Adjacency::ZeroOut, &Trust::Distributed) {
                 Err(BudgetError::BelowFloor(below)) => assert_eq!(below.parameter, parameter),
                 other => panic!("{other:?}"),
             }

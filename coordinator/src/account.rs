@@ -217,7 +217,8 @@ mod tests {
         Record {
             round,
             plan_digest: [1; 32],
-            mechanism: mechanism(),
+            mechanism: mechanism().into(),
+            clip_bits: None,
             survivors: 3,
             participants_root: [2; 32],
             epsilon,

@@ -16,7 +16,7 @@ pub use adapter::AdapterVersion;
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
-pub use plan::PlanSettings;
+pub use plan::{CentralSettings, PlanSettings, PlanningError};
 pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
 
 /// Unix time in milliseconds.

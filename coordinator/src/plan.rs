@@ -7,10 +7,10 @@ use crate::adapter::AdapterVersion;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::{RoundParams, TaskName};
-use tacit_privacy::{Adjacency, Infeasible, Mechanism, NoiseLaw};
+use tacit_privacy::{AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw};
 use tacit_proto::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalTraining, PlanError, PrivacyTerms, RoundPlan,
-    SignedPlan,
+    SignedPlan, Trust,
 };
 
 /// Share by which the scale is lowered until it serves every admissible cohort.
@@ -34,9 +34,9 @@ pub struct PlanSettings {
     pub training: LocalTraining,
     /// Size of the cohort, and whom the secure sum withstands.
     pub cohort: CohortTerms,
-    /// Clip norm, in the units of the update.
+    /// Clip norm, in the units of the update; the first round's, where it adapts.
     pub clip: f64,
-    /// Standard deviation of the honest minimum's summed noise over the sensitivity.
+    /// Standard deviation over the sensitivity: of the honest minimum's summed noise, or of the coordinator's.
     pub noise_multiplier: f64,
     /// Which cohorts count as neighbours.
     pub adjacency: Adjacency,
@@ -47,20 +47,62 @@ pub struct PlanSettings {
     pub delta: f64,
     /// How long each phase stays open.
     pub deadlines: Deadlines,
+    /// Noise by the coordinator, which its clients must trust for that. Left out, each client adds its share.
+    #[serde(default)]
+    pub central: Option<CentralSettings>,
+}
+
+/// What an operator fixes about noise that the coordinator adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CentralSettings {
+    /// How the clip norm follows the updates' norms; left out, it stays.
+    #[serde(default)]
+    pub adaptive_clip: Option<AdaptiveClip>,
+}
+
+/// A round that cannot be planned.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanningError {
+    /// A setting or a number stands in the way.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The noise needs a key.
+    #[error(
+        "the settings make the coordinator add the noise of round {round}, but no key of noise was drawn for it: draw one, \
+         and store it with the plan"
+    )]
+    NoNoiseKey {
+        /// The round.
+        round: u64,
+    },
 }
 
 impl PlanSettings {
     /// Plans and signs a round that continues from an adapter version, and from what the account says of the past.
     ///
+    /// `noise` is the key of the coordinator's noise, drawn for this plan and stored with it; none is needed where each client
+    /// adds its share.
+    ///
     /// # Errors
-    /// [`PlanError`] names the setting or the number that stands in the way.
+    /// [`PlanningError`] names the setting or the number that stands in the way.
     pub fn plan(
         &self,
         round: u64,
         adapter: &AdapterVersion,
         account: &Account,
         key: &CoordinatorKey,
-    ) -> Result<SignedPlan, PlanError> {
+        noise: Option<&NoiseKey>,
+    ) -> Result<SignedPlan, PlanningError> {
+        let (trust, clip) = match &self.central {
+            None => (Trust::Distributed, self.clip),
+            Some(CentralSettings { adaptive_clip }) => {
+                let noise_commitment = noise.ok_or(PlanningError::NoNoiseKey { round })?.commitment();
+                let due = adaptive_clip.and_then(|rule| account.ledger().next_clip(&rule));
+                let trust = Trust::Central { noise_commitment, adaptive_clip: *adaptive_clip };
+                (trust, due.unwrap_or(self.clip))
+            }
+        };
         let dimension = u32::try_from(adapter.values().len()).unwrap_or(u32::MAX);
         let mut plan = RoundPlan {
             task: self.task.clone(),
@@ -73,7 +115,7 @@ impl PlanSettings {
             cohort: self.cohort,
             privacy: PrivacyTerms {
                 dimension,
-                clip: self.clip,
+                clip,
                 noise_multiplier: self.noise_multiplier,
                 adjacency: self.adjacency,
                 scale: 1.0,
@@ -81,6 +123,7 @@ impl PlanSettings {
                 delta: self.delta,
                 epsilon: 1.0,
                 noise_law: self.noise_law,
+                trust,
             },
             deadlines: self.deadlines,
             coordinator: key.public_key(),
@@ -88,7 +131,7 @@ impl PlanSettings {
         plan.validate()?;
         choose_encoding(&mut plan)?;
         plan.privacy.epsilon = plan.least_promise()?;
-        key.sign(plan)
+        Ok(key.sign(plan)?)
     }
 
     /// Time from the opening of a round to its end at the latest.
@@ -104,7 +147,7 @@ impl PlanSettings {
 fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
     let terms = plan.terms();
     let largest = terms.params(plan.cohort.max)?;
-    let best = Mechanism::build(&plan.mechanism_request(largest.n, largest.n_min)?)?;
+    let best = plan.best_mechanism(largest.n, largest.n_min)?;
     // At most 32 bits, far below what the field holds.
     plan.privacy.bits = best.bits() as u8;
     plan.privacy.scale = best.scale();
@@ -130,10 +173,12 @@ fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, AdapterVersion, CoordinatorKey, PlanSettings};
+    use super::{Account, AdapterVersion, CentralSettings, CoordinatorKey, PlanSettings, PlanningError};
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::{AccountantError, Adjacency, Infeasible, NoiseLaw};
-    use tacit_proto::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PlanError};
+    use tacit_privacy::{
+        AccountantError, AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw, RdpCurve, epsilon_spent,
+    };
+    use tacit_proto::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PlanError, Trust};
 
     fn settings() -> PlanSettings {
         PlanSettings {
@@ -162,6 +207,7 @@ mod tests {
             noise_law: NoiseLaw::DiscreteGaussian,
             delta: 1e-5,
             deadlines: Deadlines { advertise: 5, share: 4, collect: 3, confirm: 2, unmask: 1 },
+            central: None,
         }
     }
 
@@ -180,7 +226,7 @@ mod tests {
             for noise_multiplier in [0.7, 2.0, 4.0] {
                 let settings = PlanSettings { noise_multiplier, ..settings() };
                 let signed =
-                    settings.plan(1, &adapter(dimension), &Account::new(), &key()).expect("feasible");
+                    settings.plan(1, &adapter(dimension), &Account::new(), &key(), None).expect("feasible");
                 let plan = signed.verify(&key().public_key()).expect("its own plan");
                 for n in (60..=96).step_by(if dimension > 10_000 { 12 } else { 3 }) {
                     let params = plan.terms().params(n).expect("feasible");
@@ -199,7 +245,7 @@ mod tests {
     #[test]
     fn a_plan_continues_from_the_adapter_and_the_ledger() {
         let version = adapter(10);
-        let signed = settings().plan(4, &version, &Account::new(), &key()).expect("feasible");
+        let signed = settings().plan(4, &version, &Account::new(), &key(), None).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!((plan.round, plan.parents.as_slice()), (4, &[*version.digest()][..]));
         assert_eq!(plan.ledger_head, Account::new().ledger().head());
@@ -212,7 +258,10 @@ mod tests {
         let refused = |change: &dyn Fn(&mut PlanSettings)| {
             let mut settings = settings();
             change(&mut settings);
-            settings.plan(1, &adapter(1000), &Account::new(), &key()).expect_err("refused")
+            match settings.plan(1, &adapter(1000), &Account::new(), &key(), None) {
+                Err(PlanningError::Plan(error)) => error,
+                other => panic!("{other:?}"),
+            }
         };
         // Half of a cohort colluding and a third dropping out leave no threshold.
         let error = refused(&|s| (s.cohort.corrupt_bp, s.cohort.dropout_bp) = (5_000, 3_300));
@@ -225,5 +274,28 @@ mod tests {
         assert!(matches!(error, PlanError::Value { field: "privacy.clip", .. }), "{error}");
         let error = refused(&|s| s.adapter.targets.clear());
         assert!(matches!(error, PlanError::Value { field: "adapter.targets", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_central_plan_is_bound_to_one_noise_key_and_covers_every_cohort() {
+        let rule = AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 5.0 };
+        for adaptive_clip in [None, Some(rule)] {
+            let settings = PlanSettings { central: Some(CentralSettings { adaptive_clip }), ..settings() };
+            let noise = NoiseKey::from_bytes(&[5; 32]);
+            let account = Account::new();
+            let unkeyed = settings.plan(3, &adapter(1000), &account, &key(), None);
+            assert_eq!(unkeyed, Err(PlanningError::NoNoiseKey { round: 3 }));
+            let signed = settings.plan(3, &adapter(1000), &account, &key(), Some(&noise)).expect("feasible");
+            let plan = signed.verify(&key().public_key()).expect("its own plan");
+            let noise_commitment = noise.commitment();
+            assert_eq!(plan.privacy.trust, Trust::Central { noise_commitment, adaptive_clip });
+            assert_eq!(plan.privacy.clip, settings.clip);
+            for n in 60..=96 {
+                let mechanism = plan.mechanism(&plan.terms().params(n).expect("feasible")).expect("fits");
+                plan.admitted_cost(&mechanism).expect("within the promise");
+            }
+            let ideal = epsilon_spent(&RdpCurve::gaussian(2.0), 1e-5, 1).expect("stated");
+            assert!((plan.privacy.epsilon / ideal - 1.0).abs() < 1e-6, "{}", plan.privacy.epsilon);
+        }
     }
 }

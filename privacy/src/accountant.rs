@@ -2,6 +2,7 @@
 //! Must never report less than the composed mechanisms cost: every bound here errs upwards.
 
 mod calibration;
+mod central;
 mod conversion;
 mod curve;
 mod distributed;

@@ -24,7 +24,12 @@ pub fn decode_sum(
     if sum.len() != mechanism.dimension() {
         return Err(PipelineError::DimensionMismatch { expected: mechanism.dimension(), found: sum.len() });
     }
-    let bits = mechanism.bits();
+    check_ring(sum, mechanism.bits())?;
+    Ok(decode(sum, mechanism.bits(), mechanism.scale(), seed))
+}
+
+/// Refuses a residue that is not below 2^`bits`.
+pub(crate) fn check_ring(sum: &[u32], bits: u32) -> Result<(), PipelineError> {
     let largest = u32::MAX >> (32 - bits);
     if sum.iter().fold(0, |all, residue| all | residue) > largest {
         let outside = sum.iter().enumerate().find(|(_, residue)| **residue > largest);
@@ -32,10 +37,15 @@ pub fn decode_sum(
             return Err(PipelineError::OutOfRing { coordinate, value, bits });
         }
     }
+    Ok(())
+}
+
+/// Lifts residues below 2^`bits`, divides by the scale and undoes the rotation.
+pub(crate) fn decode(sum: &[u32], bits: u32, scale: f64, seed: &RotationSeed) -> Vec<f32> {
     let mut values = vec![0.0_f32; sum.len()];
-    Arch::new().dispatch(Lift { sum, bits, scale: mechanism.scale(), values: &mut values });
+    Arch::new().dispatch(Lift { sum, bits, scale, values: &mut values });
     rotate::inverse(&mut values, seed);
-    Ok(values)
+    values
 }
 
 /// Residues to integers between `-2^(bits-1)` and `2^(bits-1) - 1`, divided by the scale.

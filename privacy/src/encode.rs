@@ -7,7 +7,6 @@ use zeroize::Zeroize;
 use crate::clip::norm;
 use crate::error::PipelineError;
 use crate::keystream::KeyStream;
-use crate::mechanism::Mechanism;
 use crate::rotate::Rotated;
 
 /// Tries before giving up. Each fits with probability at least `1 - e^(-1/2)`, so all miss with probability
@@ -16,8 +15,17 @@ const MOST_ATTEMPTS: u32 = 128;
 /// Coordinates rounded at once.
 const BATCH: usize = 1024;
 
+/// What rounding needs of a mechanism.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoding {
+    /// Integer units per unit of the update.
+    pub(crate) scale: f64,
+    /// Largest squared norm of what comes out, in squared integer units.
+    pub(crate) norm_bound_squared: u64,
+}
+
 /// Multiplies by the scale and rounds each coordinate to one of its two neighbouring integers, upwards with
-/// probability equal to its fractional part, until the squared norm is at most the mechanism's bound
+/// probability equal to its fractional part, until the squared norm is at most the bound
 /// (Kairouz, Liu, Steinke 2021, proposition 22).
 ///
 /// The uniforms have 32 bits, so that a single try is unbiased up to 2^-32 of an integer unit in each
@@ -28,14 +36,15 @@ const BATCH: usize = 1024;
 /// on the update: it is geometric, with the probability that a try fits.
 pub(crate) fn round(
     mut rotated: Rotated,
-    mechanism: &Mechanism,
+    encoding: Encoding,
     stream: &mut KeyStream,
 ) -> Result<Vec<i32>, PipelineError> {
     let values = std::mem::take(&mut rotated.values);
     let values = zeroize::Zeroizing::new(values);
     // Rotation in f32 may have lengthened the vector by a hair; shrink it back, so that a try fits as often
     // as promised.
-    let factor = mechanism.scale() * (rotated.clip / norm(&values)).min(1.0);
+    let Encoding { scale, norm_bound_squared } = encoding;
+    let factor = scale * (rotated.clip / norm(&values)).min(1.0);
     let mut rounded = vec![0_i32; values.len()];
     let mut uniforms = [0_u32; BATCH];
     let arch = Arch::new();
@@ -46,7 +55,7 @@ pub(crate) fn round(
             stream.fill_u32(uniforms);
             squares += arch.dispatch(RoundPart { values, factor, uniforms, integers });
         }
-        if squares <= mechanism.norm_bound_squared() {
+        if squares <= norm_bound_squared {
             uniforms.zeroize();
             return Ok(rounded);
         }
@@ -94,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::clip::Clipped;
-    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
+    use crate::mechanism::{Adjacency, Mechanism, MechanismRequest, NoiseLaw};
     use crate::seed::RotationSeed;
     use crate::units::BasisPoints;
 
@@ -114,7 +123,7 @@ mod tests {
     }
 
     fn rotated(values: &[f32]) -> Rotated {
-        Rotated { values: values.to_vec(), clip: 1.0 }
+        Rotated { values: values.to_vec(), clip: 1.0, was_clipped: false }
     }
 
     fn stream(seed: u64) -> KeyStream {
@@ -139,7 +148,7 @@ mod tests {
             let values = unit(dimension);
             let factor = scale * (1.0 / norm(&values)).min(1.0);
             for seed in 0..50 {
-                let integers = round(rotated(&values), &mechanism, &mut stream(seed)).unwrap();
+                let integers = round(rotated(&values), mechanism.encoding(), &mut stream(seed)).unwrap();
                 assert!(squared_norm(&integers) <= mechanism.norm_bound_squared(), "d = {dimension}");
                 for (value, integer) in values.iter().zip(&integers) {
                     let scaled = f64::from(*value) * factor;
@@ -164,7 +173,7 @@ mod tests {
                 RoundPart { values: &values, factor: scale, uniforms: &uniforms, integers: &mut first };
             let squares = Arch::new().dispatch(part);
             assert_eq!(squares, squared_norm(&first));
-            let integers = round(rotated(&values), &mechanism, &mut stream(seed)).unwrap();
+            let integers = round(rotated(&values), mechanism.encoding(), &mut stream(seed)).unwrap();
             assert!(squared_norm(&integers) <= mechanism.norm_bound_squared());
             if squares > mechanism.norm_bound_squared() {
                 missed += 1;
@@ -180,8 +189,8 @@ mod tests {
     #[test]
     fn a_bound_that_nothing_meets_is_an_error() {
         // A vector that claims a larger clip norm than the mechanism's.
-        let values = Rotated { values: vec![1.0; 100], clip: 10.0 };
-        let error = round(values, &mechanism(100, 14.2), &mut stream(1)).unwrap_err();
+        let values = Rotated { values: vec![1.0; 100], clip: 10.0, was_clipped: false };
+        let error = round(values, mechanism(100, 14.2).encoding(), &mut stream(1)).unwrap_err();
         assert_eq!(error, PipelineError::RoundingNeverFits { attempts: MOST_ATTEMPTS });
     }
 
@@ -197,7 +206,7 @@ mod tests {
             let mut sums = vec![0_i64; dimension];
             let mut generator = stream(9);
             for _ in 0..tries {
-                let integers = round(rotated(&values), &mechanism, &mut generator).unwrap();
+                let integers = round(rotated(&values), mechanism.encoding(), &mut generator).unwrap();
                 sums.iter_mut().zip(&integers).for_each(|(sum, x)| *sum += i64::from(*x));
             }
             let bias =
@@ -213,9 +222,10 @@ mod tests {
     #[test]
     fn whole_numbers_stay_and_zero_stays_zero() {
         let mechanism = mechanism(4, 8.0);
-        let integers = round(rotated(&[0.5, -0.25, 0.125, 0.0]), &mechanism, &mut stream(3)).unwrap();
+        let integers =
+            round(rotated(&[0.5, -0.25, 0.125, 0.0]), mechanism.encoding(), &mut stream(3)).unwrap();
         assert_eq!(integers, [4, -2, 1, 0]);
         let clipped = Clipped::new(vec![0.0; 4], 1.0).unwrap().rotate(&RotationSeed([5; 32]));
-        assert_eq!(round(clipped, &mechanism, &mut stream(3)).unwrap(), [0; 4]);
+        assert_eq!(round(clipped, mechanism.encoding(), &mut stream(3)).unwrap(), [0; 4]);
     }
 }

@@ -1,5 +1,5 @@
 //! Bulk pseudorandom words from one 32-byte key: AES-256 in counter mode. Must never be keyed by anything but
-//! fresh bytes of the caller's cryptographic generator, and never show its key.
+//! fresh bytes of a cryptographic generator, or what was derived from such for one use, and never show its key.
 
 use aes::Aes256;
 use ctr::Ctr128BE;
@@ -25,7 +25,12 @@ impl KeyStream {
     pub(crate) fn new<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
         let mut key = Zeroizing::new([0_u8; 32]);
         rng.fill_bytes(key.as_mut());
-        let cipher = Ctr128BE::<Aes256>::new((&*key).into(), &[0; 16].into());
+        Self::keyed(&key)
+    }
+
+    /// The stream of a key that nobody else knows and that keys nothing else.
+    pub(crate) fn keyed(key: &Zeroizing<[u8; 32]>) -> Self {
+        let cipher = Ctr128BE::<Aes256>::new((&**key).into(), &[0; 16].into());
         Self { cipher, buffer: [0; BUFFER] }
     }
 

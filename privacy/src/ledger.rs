@@ -7,7 +7,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
-use crate::mechanism::Mechanism;
+use crate::central::AdaptiveClip;
+use crate::round_mechanism::RoundMechanism;
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
@@ -23,7 +24,10 @@ pub struct Record {
     /// Digest of the signed plan.
     pub plan_digest: Hash,
     /// The mechanism and its parameters as they were used.
-    pub mechanism: Mechanism,
+    pub mechanism: RoundMechanism,
+    /// The noised sum of the clip bits, released beside the updates' where the clip norm adapts: +1 for each
+    /// update that was not clipped, -1 for each that was.
+    pub clip_bits: Option<i32>,
     /// Clients whose updates are in the released sum.
     pub survivors: u32,
     /// Root over the bitmap of participants.
@@ -40,9 +44,17 @@ impl Record {
     /// The privacy cost of this round alone, recomputed from the mechanism.
     ///
     /// # Errors
-    /// As [`RdpCurve::distributed`].
+    /// As [`RoundMechanism::cost`].
     pub fn cost(&self) -> Result<RdpCurve, AccountantError> {
-        RdpCurve::distributed(&self.mechanism, self.survivors)
+        self.mechanism.cost(self.survivors)
+    }
+
+    /// The clip norm of the round after this one, under the rule that this one followed; none where the norm
+    /// stays.
+    #[must_use]
+    pub fn next_clip(&self) -> Option<(&AdaptiveClip, f64)> {
+        let rule = self.mechanism.central()?.adaptive_clip()?;
+        Some((rule, rule.next_clip(self.mechanism.clip(), self.clip_bits?, self.survivors)))
     }
 }
 
@@ -141,6 +153,34 @@ pub enum LedgerError {
         /// The round's own epsilon.
         cost: f64,
     },
+    /// Clip bits where none are counted, none where they are, or more than the ring holds.
+    #[error(
+        "entry {position} (round {round}) states {found:?} as the sum of its clip bits, which its mechanism \
+         cannot have released"
+    )]
+    ClipBits {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// What it states.
+        found: Option<i32>,
+    },
+    /// The clip norm does not follow from the entry before, whose rule the entry keeps.
+    #[error(
+        "entry {position} (round {round}) clips to {found}, but {due} follows from the entry before by the \
+         same rule of adaptation"
+    )]
+    Clip {
+        /// Place of the entry, from 0.
+        position: usize,
+        /// Its round.
+        round: u64,
+        /// Its clip norm.
+        found: f64,
+        /// The clip norm that is due.
+        due: f64,
+    },
     /// The bytes of an entry are not in canonical form.
     #[error("the encoded entry is damaged at byte {offset}: {problem}")]
     Malformed {
@@ -190,6 +230,14 @@ impl Ledger {
         self.entries.last().map_or(EMPTY_HEAD, Entry::hash)
     }
 
+    /// The clip norm that the next round is due to have under `rule`; none when the last round did not follow
+    /// that rule, so that the next may start anywhere.
+    #[must_use]
+    pub fn next_clip(&self, rule: &AdaptiveClip) -> Option<f64> {
+        let (followed, clip) = self.entries.last()?.record.next_clip()?;
+        (followed == rule).then_some(clip)
+    }
+
     /// The entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -200,7 +248,8 @@ impl Ledger {
 /// Verifies a whole chain from its beginning and returns its head.
 ///
 /// Checks that every entry commits to the one before, that rounds increase, that each round could be released
-/// with its survivors, and that none states less epsilon than it costs alone. A chain that ends early is
+/// with its survivors, that adaptive clip norms follow their rule, and that none states less epsilon than it
+/// costs alone. A chain that ends early is
 /// sound too: compare the head with a signed one, or use [`verify_against`].
 ///
 /// # Errors
@@ -235,6 +284,7 @@ fn check(position: usize, before: Option<&Entry>, head: Hash, entry: &Entry) -> 
     if !(epsilon.is_finite() && epsilon.is_sign_positive() && delta > 0.0 && delta < 1.0) {
         return Err(LedgerError::InvalidBudget { position, round, epsilon, delta });
     }
+    check_clip(position, before, &entry.record)?;
     let not_releasable = |reason| LedgerError::NotReleasable { position, round, reason };
     let cost = entry.record.cost().map_err(not_releasable)?;
     let cost = epsilon_spent(&cost, delta, 1).map_err(not_releasable)?;
@@ -245,11 +295,28 @@ fn check(position: usize, before: Option<&Entry>, head: Hash, entry: &Entry) -> 
     Ok(())
 }
 
+/// Checks the clip bits of a record, and its clip norm against the entry `before`.
+fn check_clip(position: usize, before: Option<&Entry>, record: &Record) -> Result<(), LedgerError> {
+    let (round, found) = (record.round, record.clip_bits);
+    let rule = record.mechanism.central().and_then(|central| central.adaptive_clip());
+    let half = 1_i32 << (record.mechanism.bits() - 1);
+    if found.is_some() != rule.is_some() || found.is_some_and(|sum| !(-half..half).contains(&sum)) {
+        return Err(LedgerError::ClipBits { position, round, found });
+    }
+    match (rule, before.and_then(|before| before.record.next_clip())) {
+        (Some(rule), Some((followed, due))) if rule == followed && record.mechanism.clip() != due => {
+            Err(LedgerError::Clip { position, round, found: record.mechanism.clip(), due })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::mechanism::{Adjacency, MechanismRequest, NoiseLaw};
+    use crate::central::{CentralMechanism, CentralRequest};
+    use crate::mechanism::{Adjacency, Mechanism, MechanismRequest, NoiseLaw};
     use crate::units::BasisPoints;
 
     const DELTA: f64 = 1e-5;
@@ -271,7 +338,8 @@ mod tests {
         Record {
             round,
             plan_digest: [1; 32],
-            mechanism,
+            mechanism: mechanism.into(),
+            clip_bits: None,
             survivors: 110,
             participants_root: [2; 32],
             epsilon: epsilon_spent(&epsilon, DELTA, 1).unwrap(),
@@ -382,9 +450,11 @@ mod tests {
     fn the_noise_law_is_bound_by_the_entry() {
         let mut ledger = chain(1);
         let mut skellam = record(2);
-        let request =
-            MechanismRequest { noise_law: NoiseLaw::Skellam, ..skellam.mechanism.request().clone() };
-        skellam.mechanism = Mechanism::build(&request).unwrap();
+        let RoundMechanism::Distributed(before) = &skellam.mechanism else { unreachable!() };
+        let request = MechanismRequest { noise_law: NoiseLaw::Skellam, ..before.request().clone() };
+        let mechanism = Mechanism::build(&request).unwrap();
+        let (bits, scale) = (mechanism.bits(), mechanism.scale());
+        skellam.mechanism = mechanism.into();
         skellam.epsilon = epsilon_spent(&skellam.cost().unwrap(), DELTA, 1).unwrap();
         let entry = ledger.append(skellam.clone()).unwrap().clone();
         assert_eq!(verify(ledger.entries()), Ok(ledger.head()));
@@ -394,8 +464,7 @@ mod tests {
         // The same numbers under the other law are another entry.
         let mut gaussian = skellam.clone();
         let request = MechanismRequest { noise_law: NoiseLaw::DiscreteGaussian, ..request };
-        let (bits, scale) = (skellam.mechanism.bits(), skellam.mechanism.scale());
-        gaussian.mechanism = Mechanism::with_encoding(&request, bits, scale).unwrap();
+        gaussian.mechanism = Mechanism::with_encoding(&request, bits, scale).unwrap().into();
         let entries = [gaussian, skellam].map(|record| Entry { record, previous: EMPTY_HEAD });
         assert_ne!(entries[0].hash(), entries[1].hash());
     }
@@ -406,5 +475,79 @@ mod tests {
         let shown = serde_json::to_value(&ledger.entries()[0]).unwrap();
         assert_eq!(shown["record"]["mechanism"]["bits"], 12);
         assert_eq!(shown["record"]["survivors"], 110);
+    }
+
+    const RULE: AdaptiveClip = AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 5.0 };
+
+    /// A round of the central mechanism with these clip norm, rule and bits.
+    fn central(round: u64, clip: f64, adaptive_clip: Option<AdaptiveClip>, clip_bits: Option<i32>) -> Record {
+        let mechanism = CentralMechanism::build(&CentralRequest {
+            clients: 128,
+            n_min: 103,
+            dimension: 6144,
+            clip,
+            noise_multiplier: 2.0,
+            adjacency: Adjacency::ReplaceOne,
+            adaptive_clip,
+        })
+        .unwrap();
+        let epsilon = epsilon_spent(&RdpCurve::central(&mechanism, 110).unwrap(), DELTA, 1).unwrap();
+        Record { mechanism: mechanism.into(), clip_bits, epsilon, ..record(round) }
+    }
+
+    #[test]
+    fn the_mechanism_that_was_used_is_stated_and_costs_what_it_costs() {
+        let mut ledger = chain(1);
+        ledger.append(central(2, 0.5, None, None)).unwrap();
+        ledger.append(central(3, 0.5, Some(RULE), Some(-40))).unwrap();
+        let entries = ledger.entries();
+        assert_eq!(verify(entries), Ok(ledger.head()));
+        for entry in entries {
+            let bytes = entry.encode();
+            assert_eq!(Entry::decode(&bytes), Ok(entry.clone()));
+            for place in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[place] ^= 1;
+                if let Ok(other) = Entry::decode(&changed) {
+                    assert_ne!(other, *entry, "byte {place} does not matter");
+                    assert_eq!(other.encode(), changed, "byte {place}");
+                }
+                assert!(matches!(Entry::decode(&bytes[..place]), Err(LedgerError::Malformed { .. })));
+            }
+        }
+        let mut understated = central(4, 0.5, None, None);
+        understated.epsilon *= 0.999;
+        assert!(matches!(ledger.append(understated), Err(LedgerError::Understated { .. })));
+        let few = Record { survivors: 102, ..central(4, 0.5, None, None) };
+        assert!(matches!(ledger.append(few), Err(LedgerError::NotReleasable { .. })));
+        let shown = serde_json::to_value(&ledger.entries()[2]).unwrap();
+        assert_eq!(shown["record"]["mechanism"]["trust"], "central");
+        assert_eq!(shown["record"]["clip_bits"], -40);
+    }
+
+    #[test]
+    fn adaptive_clip_norms_follow_from_the_entry_before() {
+        let mut ledger = Ledger::new();
+        assert_eq!(ledger.next_clip(&RULE), None);
+        ledger.append(central(1, 0.5, Some(RULE), Some(22))).unwrap();
+        let due = 0.5 * (-0.2 * 0.5 * 22.0 / 110.0_f64).exp();
+        let next = ledger.next_clip(&RULE).unwrap();
+        assert!((next - due).abs() < 1e-12, "{next}, not {due}");
+        let other = AdaptiveClip { learning_rate: 0.1, ..RULE };
+        assert_eq!(ledger.next_clip(&other), None);
+
+        let refused = ledger.append(central(2, 0.5, Some(RULE), Some(22))).unwrap_err();
+        assert_eq!(refused, LedgerError::Clip { position: 1, round: 2, found: 0.5, due: next });
+        for (rule, bits) in [(Some(RULE), None), (None, Some(0)), (Some(RULE), Some(1 << 23))] {
+            let refused = ledger.append(central(2, next, rule, bits)).unwrap_err();
+            assert_eq!(refused, LedgerError::ClipBits { position: 1, round: 2, found: bits });
+        }
+        let distributed = Record { clip_bits: Some(0), ..record(2) };
+        assert!(matches!(ledger.append(distributed), Err(LedgerError::ClipBits { .. })));
+        ledger.append(central(2, next, Some(RULE), Some(-3))).unwrap();
+        // Another rule starts where it likes, and so does a norm that stays.
+        ledger.append(central(3, 7.0, Some(other), Some(-3))).unwrap();
+        ledger.append(central(4, 1.0, None, None)).unwrap();
+        verify(ledger.entries()).unwrap();
     }
 }

@@ -4,8 +4,10 @@
 //!
 //! A client's update passes through [`Clipped`], [`Rotated`] and [`Noised`], each made only from the one
 //! before; what leaves is a vector modulo 2^bits for secure aggregation. The sum of many comes back through
-//! [`decode_sum`]. [`Mechanism`] holds the parameters, [`RdpCurve`] and [`epsilon_spent`] state the cost
-//! ([`PrivacyLoss`], [`RenyiDivergence`] and [`calibrate`] that of other mechanisms),
+//! [`decode_sum`]. Where the coordinator is trusted to add the noise, a [`Rounded`] takes the place of the
+//! `Noised`, and a [`CentralSum`] the sum's. [`Mechanism`] holds the parameters, [`RdpCurve`] and
+//! [`epsilon_spent`] state the cost ([`PrivacyLoss`], [`RenyiDivergence`] and [`calibrate`] that of other
+//! mechanisms),
 //! [`ParticipationBook`] keeps it for every client and [`ledger`] for everybody. The guarantees and their
 //! proofs are in `docs/privacy/mechanism.md`.
 //!
@@ -52,6 +54,7 @@
 
 mod accountant;
 mod book;
+mod central;
 mod clip;
 mod decode;
 mod encode;
@@ -61,6 +64,7 @@ pub mod ledger;
 mod mechanism;
 mod noise;
 mod rotate;
+mod round_mechanism;
 mod sampler;
 mod seed;
 mod units;
@@ -71,6 +75,10 @@ pub use accountant::{
     zcdp_epsilon_bun_steinke,
 };
 pub use book::{ClientNumber, ParticipationBook};
+pub use central::{
+    AdaptiveClip, CentralMechanism, CentralRelease, CentralRequest, CentralSum, NoiseKey, ReleaseError,
+    Rounded,
+};
 pub use clip::{Clipped, MAX_CLIP, MIN_CLIP};
 pub use decode::decode_sum;
 pub use error::PipelineError;
@@ -80,6 +88,7 @@ pub use mechanism::{
 };
 pub use noise::Noised;
 pub use rotate::Rotated;
+pub use round_mechanism::RoundMechanism;
 pub use sampler::{
     DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_SKELLAM_VARIANCE, MAX_VARIANCE, MIN_VARIANCE,
     Skellam, SkellamError, VarianceOutOfRange,

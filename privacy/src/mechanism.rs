@@ -4,12 +4,13 @@
 
 mod infeasible;
 mod law;
-mod search;
+pub(crate) mod search;
 
 use serde::{Deserialize, Serialize};
 
 use crate::accountant::tau;
 use crate::clip::{MAX_CLIP, MIN_CLIP};
+use crate::encode::Encoding;
 use crate::rotate::block_length;
 use crate::units::BasisPoints;
 
@@ -317,6 +318,11 @@ impl Mechanism {
         self.norm_bound_squared
     }
 
+    /// What rounding needs to know.
+    pub(crate) fn encoding(&self) -> Encoding {
+        Encoding { scale: self.scale, norm_bound_squared: self.norm_bound_squared }
+    }
+
     /// `Delta2 / (s c)`: by how much rounding to integers lengthens an update at worst.
     #[must_use]
     pub fn sensitivity_inflation(&self) -> f64 {
@@ -389,20 +395,9 @@ impl Mechanism {
 
 /// Checks a request alone and returns m.
 fn check(request: &MechanismRequest) -> Result<u32, Infeasible> {
-    let &MechanismRequest { clients, n_min, corrupt, dropout, dimension, .. } = request;
-    if !(2..=MAX_CLIENTS).contains(&clients) {
-        return Err(Infeasible::Clients { clients });
-    }
-    if !(1..=MAX_DIMENSION).contains(&dimension) {
-        return Err(Infeasible::Dimension { dimension });
-    }
-    positive("noise_multiplier", request.noise_multiplier)?;
-    if !(MIN_CLIP..=MAX_CLIP).contains(&request.clip) {
-        return Err(Infeasible::Clip { clip: request.clip });
-    }
-    if n_min > clients {
-        return Err(Infeasible::MinimumAboveCohort { n_min, clients });
-    }
+    let &MechanismRequest { clients, n_min, corrupt, dropout, dimension, clip, noise_multiplier, .. } =
+        request;
+    check_shape(clients, n_min, dimension, clip, noise_multiplier)?;
     let allowed_drops = dropout.of(clients);
     let least = clients - allowed_drops;
     if n_min < least {
@@ -416,7 +411,31 @@ fn check(request: &MechanismRequest) -> Result<u32, Infeasible> {
     Ok(honest)
 }
 
-fn positive(name: &'static str, value: f64) -> Result<f64, Infeasible> {
+/// Checks what every mechanism has, whoever adds the noise.
+pub(crate) fn check_shape(
+    clients: u32,
+    n_min: u32,
+    dimension: usize,
+    clip: f64,
+    noise_multiplier: f64,
+) -> Result<(), Infeasible> {
+    if !(2..=MAX_CLIENTS).contains(&clients) {
+        return Err(Infeasible::Clients { clients });
+    }
+    if !(1..=MAX_DIMENSION).contains(&dimension) {
+        return Err(Infeasible::Dimension { dimension });
+    }
+    positive("noise_multiplier", noise_multiplier)?;
+    if !(MIN_CLIP..=MAX_CLIP).contains(&clip) {
+        return Err(Infeasible::Clip { clip });
+    }
+    if n_min > clients {
+        return Err(Infeasible::MinimumAboveCohort { n_min, clients });
+    }
+    Ok(())
+}
+
+pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64, Infeasible> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(Infeasible::NotPositive { name, value }) }
 }
 

@@ -38,7 +38,7 @@ use crate::rotate::Rotated;
 /// # }
 /// ```
 /// ```compile_fail,E0451
-/// let forged = tacit_privacy::Rotated { values: vec![0.5_f32; 8], clip: 1.0 };
+/// let forged = tacit_privacy::Rotated { values: vec![0.5_f32; 8], clip: 1.0, was_clipped: false };
 /// ```
 /// nor can the same noised vector be taken out twice:
 ///
@@ -94,16 +94,8 @@ impl Rotated {
     }
 
     fn round_for(self, mechanism: &Mechanism, stream: &mut KeyStream) -> Result<Vec<i32>, PipelineError> {
-        if self.dimension() != mechanism.dimension() {
-            return Err(PipelineError::DimensionMismatch {
-                expected: mechanism.dimension(),
-                found: self.dimension(),
-            });
-        }
-        if self.clip != mechanism.clip() {
-            return Err(PipelineError::ClipMismatch { expected: mechanism.clip(), found: self.clip });
-        }
-        encode::round(self, mechanism, stream)
+        self.check_made_for(mechanism.dimension(), mechanism.clip())?;
+        encode::round(self, mechanism.encoding(), stream)
     }
 }
 

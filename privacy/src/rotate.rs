@@ -18,6 +18,7 @@ use rand_core::{Rng, SeedableRng};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::clip::Clipped;
+use crate::error::PipelineError;
 use crate::seed::RotationSeed;
 
 /// Coordinates whose signs are drawn at once: eight ChaCha blocks.
@@ -28,6 +29,7 @@ const SIGNS_AT_ONCE: usize = 4096;
 pub struct Rotated {
     pub(crate) values: Vec<f32>,
     pub(crate) clip: f64,
+    pub(crate) was_clipped: bool,
 }
 
 impl Clipped {
@@ -36,7 +38,7 @@ impl Clipped {
     pub fn rotate(mut self, seed: &RotationSeed) -> Rotated {
         let mut values = std::mem::take(&mut self.values);
         forward(&mut values, seed);
-        Rotated { values, clip: self.clip }
+        Rotated { values, clip: self.clip, was_clipped: self.was_clipped() }
     }
 }
 
@@ -45,6 +47,17 @@ impl Rotated {
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.values.len()
+    }
+
+    /// Refuses an update that was not clipped, or has not the coordinates, for a mechanism.
+    pub(crate) fn check_made_for(&self, dimension: usize, clip: f64) -> Result<(), PipelineError> {
+        if self.dimension() != dimension {
+            return Err(PipelineError::DimensionMismatch { expected: dimension, found: self.dimension() });
+        }
+        if self.clip != clip {
+            return Err(PipelineError::ClipMismatch { expected: clip, found: self.clip });
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,6 @@ mod wire;
 pub use messages::{ClientMessage, ServerMessage};
 pub use plan::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PlanError, PrivacyTerms,
-    RoundPlan, SignedPlan,
+    RoundPlan, SignedPlan, Trust,
 };
 pub use wire::{CommitmentCache, DecodeError, Wire};

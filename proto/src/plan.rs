@@ -5,7 +5,7 @@ mod cost;
 mod settings;
 mod signed;
 
-pub use settings::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms};
+pub use settings::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, Trust};
 pub use signed::{CoordinatorKey, SignedPlan};
 
 use crate::canonical::Fields;
@@ -16,7 +16,7 @@ use tacit_aggregation::params::{ParamsError, RoundTerms, TaskName};
 use tacit_privacy::{AccountantError, Infeasible};
 
 /// First field of a plan's canonical bytes; names format and version.
-const TAG: &str = "tacit/plan/v1";
+const TAG: &str = "tacit/plan/v2";
 
 /// Everything that is fixed about a round before its cohort is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,7 +142,7 @@ impl RoundPlan {
             plan: self.digest(),
             parents: self.parents.clone(),
             ledger_head: self.ledger_head,
-            dimension: self.privacy.dimension,
+            dimension: self.privacy.ring_dimension(),
             bits: self.privacy.bits,
             threat: self.cohort.threat,
             corrupt_bp: self.cohort.corrupt_bp,
@@ -181,13 +181,24 @@ impl RoundPlan {
 pub(crate) mod tests_support {
     use super::{
         AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PrivacyTerms,
-        RoundPlan,
+        RoundPlan, Trust,
     };
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw};
+    use tacit_privacy::{AdaptiveClip, Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw};
 
     pub(crate) fn key() -> CoordinatorKey {
         CoordinatorKey::from_bytes(&[7; 32])
+    }
+
+    /// How the clip norm of the central plans here adapts.
+    pub(crate) const RULE: AdaptiveClip =
+        AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 3.0 };
+
+    /// The same plan with noise by the coordinator.
+    pub(crate) fn central_plan(adaptive_clip: Option<AdaptiveClip>) -> RoundPlan {
+        let mut plan = plan();
+        plan.privacy.trust = Trust::Central { noise_commitment: [6; 32], adaptive_clip };
+        plan
     }
 
     /// A plan whose encoding the builder chose for its largest cohort.
@@ -243,6 +254,7 @@ pub(crate) mod tests_support {
                 delta: 1e-5,
                 epsilon: 3.0,
                 noise_law: NoiseLaw::DiscreteGaussian,
+                trust: Trust::Distributed,
             },
             deadlines: Deadlines { advertise: 1, share: 2, collect: 3, confirm: 4, unmask: 5 },
             coordinator: key().public_key(),
@@ -252,15 +264,19 @@ pub(crate) mod tests_support {
 
 #[cfg(test)]
 mod tests {
-    use super::tests_support::plan;
-    use super::{LocalRule, PlanError, RoundPlan};
+    use super::tests_support::{RULE, central_plan, plan};
+    use super::{LocalRule, PlanError, PrivacyTerms, RoundPlan, Trust};
     use std::collections::BTreeSet;
     use tacit_aggregation::identity::PublicKey;
     use tacit_aggregation::params::{TaskName, ThreatModel};
-    use tacit_privacy::{Adjacency, NoiseLaw};
+    use tacit_privacy::{AdaptiveClip, Adjacency, NoiseLaw};
 
     /// A change of a plan, and the name of what it changes.
     type Change = (&'static str, fn(&mut RoundPlan));
+
+    fn adaptive(rule: AdaptiveClip) -> Trust {
+        central_plan(Some(rule)).privacy.trust
+    }
 
     fn changes() -> Vec<Change> {
         vec![
@@ -298,6 +314,18 @@ mod tests {
             ("bits", |p| p.privacy.bits += 1),
             ("delta", |p| p.privacy.delta *= 0.5),
             ("epsilon", |p| p.privacy.epsilon *= 2.0),
+            ("central", |p| p.privacy.trust = central_plan(None).privacy.trust),
+            ("noise_commitment", |p| {
+                p.privacy.trust = Trust::Central { noise_commitment: [7; 32], adaptive_clip: None };
+            }),
+            ("adaptive_clip", |p| p.privacy.trust = adaptive(RULE)),
+            ("target_quantile", |p| {
+                p.privacy.trust = adaptive(AdaptiveClip { target_quantile: 0.6, ..RULE })
+            }),
+            ("clip learning_rate", |p| {
+                p.privacy.trust = adaptive(AdaptiveClip { learning_rate: 0.1, ..RULE });
+            }),
+            ("count_noise", |p| p.privacy.trust = adaptive(AdaptiveClip { count_noise: 4.0, ..RULE })),
             ("advertise", |p| p.deadlines.advertise += 1),
             ("share", |p| p.deadlines.share += 1),
             ("collect", |p| p.deadlines.collect += 1),
@@ -322,6 +350,12 @@ mod tests {
     }
 
     #[test]
+    fn clip_bits_take_one_more_coordinate_of_the_sum() {
+        assert_eq!((plan().terms().dimension, central_plan(None).terms().dimension), (100, 100));
+        assert_eq!(central_plan(Some(RULE)).terms().dimension, 101);
+    }
+
+    #[test]
     fn a_value_that_no_plan_can_have_is_named() {
         plan().validate().expect("a good plan");
         let bad: Vec<Change> = vec![
@@ -343,6 +377,18 @@ mod tests {
             ("privacy.scale", |p| p.privacy.scale = -1.0),
             ("privacy.delta", |p| p.privacy.delta = 1.0),
             ("privacy.epsilon", |p| p.privacy.epsilon = f64::NAN),
+            ("privacy.adaptive_clip.target_quantile", |p| {
+                p.privacy.trust = adaptive(AdaptiveClip { target_quantile: 1.0, ..RULE });
+            }),
+            ("privacy.adaptive_clip.learning_rate", |p| {
+                p.privacy.trust = adaptive(AdaptiveClip { learning_rate: -0.0, ..RULE });
+            }),
+            ("privacy.adaptive_clip.count_noise", |p| {
+                p.privacy.trust = adaptive(AdaptiveClip { count_noise: f64::NAN, ..RULE });
+            }),
+            ("privacy.noise_law", |p| {
+                p.privacy = PrivacyTerms { noise_law: NoiseLaw::Skellam, ..central_plan(None).privacy };
+            }),
             ("deadlines.collect", |p| p.deadlines.collect = 0),
         ];
         for (name, change) in bad {

@@ -95,6 +95,9 @@ pub enum SimulationError {
     /// The plan of a round is infeasible.
     #[error("the scenario gives no feasible plan: {0}")]
     Plan(#[from] tacit_proto::PlanError),
+    /// The next round cannot be planned.
+    #[error("the scenario gives no feasible plan: {0}")]
+    Planning(#[from] tacit_coordinator::PlanningError),
     /// The secure sum's parameters are infeasible.
     #[error("the scenario gives no feasible secure sum: {0}")]
     Params(#[from] tacit_aggregation::params::ParamsError),

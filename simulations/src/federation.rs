@@ -3,7 +3,7 @@
 use tacit_coordinator::{History, TaskState};
 use tacit_model::Adapter;
 use tacit_model::evaluate::Sample;
-use tacit_privacy::Mechanism;
+use tacit_privacy::{AdaptiveClip, RoundMechanism};
 
 use crate::error::SimulationError;
 use crate::evaluate::bits_per_byte;
@@ -83,12 +83,14 @@ fn current(context: &RoundContext<'_>, state: &TaskState) -> Result<Adapter, Sim
 }
 
 fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta: f64) -> RoundReport {
-    let (mean_norm, noise_norm, failure) = match &record.ended {
+    let (mean_norm, noise_norm, unclipped_share, failure) = match &record.ended {
         Ok(released) => {
             let survivors = released.survivors.len() as u32;
-            (Some(norm(&released.mean)), Some(noise(&released.entry.record.mechanism, survivors)), None)
+            let entry = &released.entry.record;
+            let unclipped = entry.clip_bits.map(|bits| AdaptiveClip::unclipped_share(bits, survivors));
+            (Some(norm(&released.mean)), Some(noise(&entry.mechanism, survivors)), unclipped, None)
         }
-        Err(failed) => (None, None, Some(failed.reason.to_string())),
+        Err(failed) => (None, None, None, Some(failed.reason.to_string())),
     };
     RoundReport {
         round,
@@ -101,6 +103,8 @@ fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta
         virtual_seconds: record.duration as f64 / 1000.0,
         failure,
         dropped: std::mem::take(&mut record.dropped),
+        clip: record.clip,
+        unclipped_share,
         norms: record.norms,
         mean_norm,
         noise_norm,
@@ -114,7 +118,7 @@ fn norm(values: &[f32]) -> f64 {
 }
 
 /// Expected norm of the noise in the mean, in the units of the update.
-fn noise(mechanism: &Mechanism, survivors: u32) -> f64 {
+fn noise(mechanism: &RoundMechanism, survivors: u32) -> f64 {
     let deviation = mechanism.total_noise_std(survivors);
     deviation * (mechanism.dimension() as f64).sqrt() / f64::from(survivors)
 }

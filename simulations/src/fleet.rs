@@ -14,7 +14,7 @@ use tacit_proto::CoordinatorKey;
 use crate::corpus::Developer;
 use crate::error::SimulationError;
 use crate::random::{Purpose, generator};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Trust};
 
 /// Certificates outlast every simulation: the last second of the year 2999, Unix time.
 const NOT_AFTER: u64 = 32_503_679_999;
@@ -83,6 +83,8 @@ impl Fleet {
                 threat: scenario.cohort.threat,
             },
             adjacency: scenario.privacy.adjacency,
+            // Whoever writes the scenario owns the clients too.
+            allow_central: scenario.privacy.trust == Trust::Central,
         };
         let mut places = HashMap::with_capacity(developers.len());
         let mut clients = Vec::with_capacity(developers.len());

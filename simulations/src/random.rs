@@ -24,7 +24,7 @@ pub(crate) enum Purpose {
     Update,
     /// The public rotation of a cohort without a protocol.
     Rotation,
-    /// What a coordinator would add to a clean sum.
+    /// The coordinator's noise of one round, where it adds the noise.
     CentralNoise,
 }
 

@@ -112,8 +112,8 @@ pub struct Parameters {
     pub scale: f64,
     /// Sensitivity with rounding over sensitivity without.
     pub sensitivity_inflation: f64,
-    /// Standard deviation of one client's noise share, in integer units.
-    pub local_sigma: f64,
+    /// Standard deviation of one client's noise share, in integer units; null where the coordinator adds the noise.
+    pub local_sigma: Option<f64>,
 }
 
 /// One round.
@@ -139,6 +139,11 @@ pub struct RoundReport {
     pub failure: Option<String>,
     /// Clients that dropped out at each step.
     pub dropped: BTreeMap<String, u32>,
+    /// The norm that deltas were clipped to.
+    pub clip: f64,
+    /// Share of the deltas that were not clipped, as the noised count has it; null where the clip norm stays, or nothing was
+    /// released. Noise may take it below 0 or above 1.
+    pub unclipped_share: Option<f64>,
     /// Norms of the deltas before clipping. Known to the simulation alone.
     pub norms: Option<Norms>,
     /// Norm of the mean delta as decoded, noise included.
@@ -297,6 +302,7 @@ impl RoundReport {
             ("held-out bits per byte", self.heldout_bits_per_byte),
             ("epsilon", self.epsilon),
             ("delta", self.delta),
+            ("the clip norm", self.clip),
         ];
         let optional = [("the norm of the mean", self.mean_norm), ("the norm of its noise", self.noise_norm)]
             .into_iter()
@@ -388,6 +394,8 @@ pub(crate) mod tests {
                 virtual_seconds: 31.5,
                 failure: (round == 2).then(|| "too few <survivors>".to_owned()),
                 dropped: BTreeMap::from([("collect".to_owned(), round)]),
+                clip: 0.5,
+                unclipped_share: Some(0.375),
                 norms: Norms::of((0..9).map(|n| f64::from(n + round as i32) / 8.0).collect(), 0.5),
                 mean_norm: Some(0.4),
                 noise_norm: Some(0.3),
@@ -438,7 +446,7 @@ pub(crate) mod tests {
                 bits: 14,
                 scale: 900.0,
                 sensitivity_inflation: 1.01,
-                local_sigma: 7.5,
+                local_sigma: Some(7.5),
             },
             rounds,
             stopped_early: Some("before round 4: nobody is <rested>".to_owned()),

@@ -45,6 +45,8 @@ pub(crate) struct RoundRecord {
     /// Clients whose updates are in the sum.
     pub(crate) survivors: Vec<usize>,
     pub(crate) dropped: BTreeMap<String, u32>,
+    /// The clip norm of the round's plan.
+    pub(crate) clip: f64,
     pub(crate) norms: Option<Norms>,
     pub(crate) local_loss: Option<[f64; 2]>,
     /// Tokens that the cohort trained on.
@@ -82,8 +84,11 @@ pub(crate) fn run(
     now: u64,
 ) -> Result<Attempt, SimulationError> {
     let mut meter = Meter::default();
-    let key = &fleet.coordinator;
-    let signed = context.task.settings.plan(round, &state.adapter, &state.account, key)?;
+    let (key, noise) = (&fleet.coordinator, context.task.noise_key(round));
+    let signed = {
+        let settings = &context.task.settings;
+        settings.plan(round, &state.adapter, &state.account, key, noise.as_ref())?
+    };
     let ready = ready(fleet, &signed)?;
     let invitation = match invite(context.scenario, fleet, &ready, history, round) {
         Ok(invitation) => invitation,
@@ -108,6 +113,7 @@ pub(crate) fn run(
         coordinator: fleet.coordinator.public_key(),
         root: fleet.root,
         invited: invited.clone(),
+        noise,
     };
     let parent = *state.adapter.digest();
     let driver = Driver::open(setup, state, now)?;
@@ -115,7 +121,8 @@ pub(crate) fn run(
     let joined =
         meter.measure("advertise", || join(fleet, workers, &signed, parent, deltas, &seats, round, now))?;
     let norms = joined.iter().map(Joined::norm_before_clipping).collect();
-    let norms = Norms::of(norms, context.scenario.privacy.clip);
+    let clip = driver.plan().privacy.clip;
+    let norms = Norms::of(norms, clip);
 
     let mut floor = Floor {
         context,
@@ -160,6 +167,7 @@ pub(crate) fn run(
         cohort,
         survivors,
         dropped,
+        clip,
         norms,
         local_loss: losses,
         tokens,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tacit_aggregation::params::ThreatModel;
 use tacit_coordinator::optimizer::ServerOptimizer;
 use tacit_model::{LocalTraining, LoraConfig};
-use tacit_privacy::{Adjacency, BasisPoints, NoiseLaw};
+use tacit_privacy::{AdaptiveClip, Adjacency, BasisPoints, NoiseLaw};
 
 use crate::error::SimulationError;
 
@@ -48,7 +48,7 @@ pub struct Scenario {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
-    /// Euclidean norm that each client's delta is clipped to, in the units of the adapter.
+    /// Euclidean norm that each client's delta is clipped to, in the units of the adapter; the first round's, where it adapts.
     pub clip: f64,
     /// Standard deviation of the noise in the sum that is guaranteed, over the sensitivity.
     pub noise_multiplier: f64,
@@ -61,6 +61,24 @@ pub struct Privacy {
     pub noise_law: NoiseLaw,
     /// Every client refuses a round that would take its own epsilon past this.
     pub epsilon_limit: f64,
+    /// Who adds the noise, and is trusted for it: `distributed` (each client its share, so nobody) or `central` (the
+    /// coordinator).
+    #[serde(default)]
+    pub trust: Trust,
+    /// How the clip norm follows the deltas' norms, under central trust; left out, it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_clip: Option<AdaptiveClip>,
+}
+
+/// Who adds the noise. What is left out of a scenario is the trust that asks for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Each client adds its share before masking.
+    #[default]
+    Distributed,
+    /// The coordinator adds it after the secure sum.
+    Central,
 }
 
 /// Size and assumptions of a cohort.
@@ -241,6 +259,8 @@ pub(crate) mod tests {
         minimum_files = 1
     "#;
 
+    const LIMIT: &str = "epsilon_limit = 4.0";
+
     fn refusal(from: &str, to: &str) -> String {
         assert!(SMALL.contains(from), "{from}");
         Scenario::parse(&SMALL.replace(from, to)).expect_err("refused").to_string()
@@ -282,6 +302,30 @@ pub(crate) mod tests {
             ("noise_multiplier = 2.0", "noise_multiplier = 0.0", "privacy.noise_multiplier"),
             ("delta = 1e-5", "delta = 1.0", "privacy.delta"),
             ("epsilon_limit = 4.0", "epsilon_limit = 0.0", "privacy.epsilon_limit"),
+            (
+                LIMIT,
+                "epsilon_limit = 4.0\n trust = \"distributed\"\n [privacy.adaptive_clip]\n target_quantile = 0.5\n \
+                     learning_rate = 0.2\n count_noise = 3.0",
+                "privacy.adaptive_clip",
+            ),
+            (
+                LIMIT,
+                "epsilon_limit = 4.0\n trust = \"central\"\n [privacy.adaptive_clip]\n target_quantile = 1.5\n \
+                     learning_rate = 0.2\n count_noise = 3.0",
+                "privacy.adaptive_clip.target_quantile",
+            ),
+            (
+                LIMIT,
+                "epsilon_limit = 4.0\n trust = \"central\"\n [privacy.adaptive_clip]\n target_quantile = 0.5\n \
+                     learning_rate = 0.0\n count_noise = 3.0",
+                "privacy.adaptive_clip.learning_rate",
+            ),
+            (
+                LIMIT,
+                "epsilon_limit = 4.0\n trust = \"central\"\n [privacy.adaptive_clip]\n target_quantile = 0.5\n \
+                     learning_rate = 0.2\n count_noise = 1.0",
+                "privacy.adaptive_clip.count_noise",
+            ),
             ("size = 12", "size = 2", "cohort.size"),
             ("size = 12", "size = 12\n n_min = 13", "cohort.n_min"),
             ("size = 12", "size = 12\n n_min = 8", "cohort.n_min"),
@@ -326,10 +370,10 @@ pub(crate) mod tests {
 
     #[test]
     fn the_shipped_scenarios_are_valid() {
-        for name in ["demo", "small"] {
+        for name in ["demo", "small", "central"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{name}.toml"));
             let scenario = Scenario::load(&path).expect(name);
-            assert!(scenario.cohort.size >= 64, "{name}");
+            assert!(scenario.cohort.size >= 64 || name == "central", "{name}");
             assert_eq!(scenario.privacy.delta, 1e-5, "{name}");
         }
     }

@@ -1,13 +1,15 @@
 //! From a scenario and a model to the plan of its rounds. Must never let a round begin whose plan is infeasible.
 
-use tacit_coordinator::{Account, AdapterVersion, OptimizerState, PlanSettings, TaskState};
+use tacit_coordinator::{Account, AdapterVersion, CentralSettings, OptimizerState, PlanSettings, TaskState};
 use tacit_model::train::optimizer::LocalOptimizer;
 use tacit_model::{BaseModel, LoraConfig};
+use tacit_privacy::{Mechanism, NoiseKey, RoundMechanism};
 use tacit_proto::{AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining};
 
 use crate::error::SimulationError;
+use crate::random::{Purpose, generator};
 use crate::report::Parameters;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Trust};
 
 /// A sum fails for lack of shares with probability at most 2^-40.
 const CORRECTNESS_BITS: u8 = 40;
@@ -22,6 +24,7 @@ pub(crate) struct Task {
     /// The adapter's shape, checked against the model, targets in canonical order.
     pub(crate) lora: LoraConfig,
     pub(crate) dimension: usize,
+    seed: u64,
 }
 
 impl Task {
@@ -53,8 +56,18 @@ impl Task {
             noise_law: scenario.privacy.noise_law,
             delta: scenario.privacy.delta,
             deadlines: DEADLINES,
+            central: match scenario.privacy.trust {
+                Trust::Distributed => None,
+                Trust::Central => Some(CentralSettings { adaptive_clip: scenario.privacy.adaptive_clip }),
+            },
         };
-        Ok(Self { settings, lora, dimension })
+        Ok(Self { settings, lora, dimension, seed: scenario.seed })
+    }
+
+    /// The key of the coordinator's noise in one round, where it adds the noise.
+    pub(crate) fn noise_key(&self, round: u64) -> Option<NoiseKey> {
+        let rng = &mut generator(self.seed, Purpose::CentralNoise, 0, round);
+        self.settings.central.map(|_| NoiseKey::generate(rng))
     }
 
     /// The task before its first round: an adapter that changes nothing, and an account of nothing.
@@ -71,7 +84,8 @@ impl Task {
         key: &CoordinatorKey,
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
-        let signed = self.settings.plan(1, &state.adapter, &state.account, key)?;
+        let signed =
+            self.settings.plan(1, &state.adapter, &state.account, key, self.noise_key(1).as_ref())?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;
@@ -88,7 +102,10 @@ impl Task {
             bits: mechanism.bits(),
             scale: mechanism.scale(),
             sensitivity_inflation: mechanism.sensitivity_inflation(),
-            local_sigma: mechanism.local_sigma(),
+            local_sigma: match &mechanism {
+                RoundMechanism::Distributed(mechanism) => Some(Mechanism::local_sigma(mechanism)),
+                RoundMechanism::Central(_) => None,
+            },
         })
     }
 }

@@ -118,7 +118,7 @@ impl Joined {
             return Err(ParticipantError::ForeignBudget { client, budget: budget.client() });
         }
         let terms = plan.terms();
-        budget.check_terms(&terms, plan.privacy.adjacency)?;
+        budget.check_terms(&terms, plan.privacy.adjacency, &plan.privacy.trust)?;
         // The cost of the largest cohort; that of the one that comes together is checked when it is closed.
         // Where this round is debited already, only the exact check of the closed cohort can tell a replay.
         if !budget.has_paid_in(&plan.task, plan.round) {
@@ -199,6 +199,7 @@ impl Joined {
         let cost = plan.admitted_cost(&mechanism)?;
         let participation = Participation::new(&plan, shared.context());
         budget.check_unpaid(&participation, &cost)?;
+        let mechanism = Box::new(mechanism);
         let next = Shared { shared, clipped, bond, participation, mechanism, cost };
         Ok((next, ClientMessage::Share(message)))
     }

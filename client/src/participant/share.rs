@@ -1,5 +1,5 @@
 //! Shared: the client waits for its neighbours' shares, and then masks its update. Must never mask anything before the budget
-//! was debited, nor anything but a noised update, nor one update under two noises.
+//! was debited, nor anything but what the plan's mechanism makes of the update, nor that in two ways.
 
 use super::secrets::Bond;
 use super::{ParticipantError, Uploaded};
@@ -8,7 +8,7 @@ use crate::contribution::contribute;
 use std::fmt;
 use tacit_aggregation::client;
 use tacit_aggregation::messages::{CohortList, ShareDelivery};
-use tacit_privacy::{Clipped, Mechanism, RdpCurve, RotationSeed};
+use tacit_privacy::{Clipped, RdpCurve, RotationSeed, RoundMechanism};
 use tacit_proto::ClientMessage;
 
 /// The client has shared its secrets and waits for its neighbours' shares.
@@ -17,14 +17,14 @@ pub struct Shared {
     pub(super) clipped: Clipped,
     pub(super) bond: Bond,
     pub(super) participation: Participation,
-    pub(super) mechanism: Mechanism,
+    pub(super) mechanism: Box<RoundMechanism>,
     pub(super) cost: RdpCurve,
 }
 
 impl Shared {
     /// The mechanism of the closed cohort.
     #[must_use]
-    pub fn mechanism(&self) -> &Mechanism {
+    pub fn mechanism(&self) -> &RoundMechanism {
         &self.mechanism
     }
 

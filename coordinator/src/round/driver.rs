@@ -14,7 +14,8 @@ use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{Abort, AbortReason};
-use tacit_proto::{ClientMessage, PlanError, RoundPlan, SignedPlan};
+use tacit_privacy::NoiseKey;
+use tacit_proto::{ClientMessage, PlanError, RoundPlan, SignedPlan, Trust};
 
 /// What a round is opened with.
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct RoundSetup {
     pub root: PublicKey,
     /// Clients that may join; see [`crate::cohort::select`].
     pub invited: BTreeSet<ClientId>,
+    /// The key of the coordinator's noise, where the plan makes it add the noise. The caller stores it with the plan, and
+    /// deletes it with the outcome.
+    pub noise: Option<NoiseKey>,
 }
 
 /// What a task carries from round to round.
@@ -58,6 +62,27 @@ pub enum OpenError {
         /// The plan's round.
         round: u64,
     },
+    /// The key of the noise is not the one that the plan is bound to.
+    #[error(
+        "the plan of round {round} is bound to another key of noise than the one given, or none was given: the sum must not be \
+         released under two noises, so resume with the key that was stored with the plan, or plan anew"
+    )]
+    NoiseKey {
+        /// The plan's round.
+        round: u64,
+    },
+    /// The clip norm does not follow from the ledger.
+    #[error(
+        "the plan of round {round} clips to {found}, but {due} follows from the last round: plan it again"
+    )]
+    Clip {
+        /// The plan's round.
+        round: u64,
+        /// Its clip norm.
+        found: f64,
+        /// The clip norm that is due.
+        due: f64,
+    },
     /// Plan, adapter and optimiser differ in their coordinates.
     #[error("the plan has {plan} coordinates, the adapter {adapter}, the optimiser {optimizer}")]
     Dimension {
@@ -82,6 +107,8 @@ pub struct Driver {
     deadline: Millis,
     /// Whether the account holds this attempt's own reservation, and not one that another attempt at the round left.
     reserved: bool,
+    /// Taken by the one release.
+    noise: Option<NoiseKey>,
 }
 
 impl Driver {
@@ -98,6 +125,7 @@ impl Driver {
         if plan.ledger_head != state.account.ledger().head() {
             return Err(OpenError::LedgerHead { round });
         }
+        check_noise(&plan, setup.noise.as_ref(), &state)?;
         let dimensions =
             (plan.privacy.dimension as usize, state.adapter.values().len(), state.optimizer.dimension());
         if dimensions.0 != dimensions.1 || dimensions.1 != dimensions.2 {
@@ -106,7 +134,8 @@ impl Driver {
         }
         let advertise = Advertise::new(Arc::new(plan.terms()), setup.root, setup.invited)?;
         let deadline = now.saturating_add(plan.deadlines.advertise);
-        Ok(Self { plan, state, round: Round::Advertise(advertise), deadline, reserved: false })
+        let round = Round::Advertise(advertise);
+        Ok(Self { plan, state, round, deadline, reserved: false, noise: setup.noise })
     }
 
     /// The plan.
@@ -187,7 +216,8 @@ impl Driver {
         }
         let survivors: Vec<ClientId> = survivors.iter().copied().collect();
         let summed = Summed::plain(vector, survivors.clone(), Arc::new(closed.clone()));
-        self.round = match summed.release(&self.plan, &mut self.state) {
+        let noise = self.noise.take();
+        self.round = match summed.release(&self.plan, noise.as_ref(), &mut self.state) {
             Ok(released) => Round::Committed(released),
             Err(reason) => self.forfeit(&closed, survivors, reason),
         };
@@ -281,13 +311,16 @@ impl Driver {
     fn close_unmask(&mut self, phase: super::Unmask, last: bool) -> Vec<Outgoing> {
         let (closed, survivors) = (phase.cohort().clone(), phase.survivors().to_vec());
         let reason = match phase.close(last) {
-            Ok(summed) => match summed.release(&self.plan, &mut self.state) {
-                Ok(released) => {
-                    self.round = Round::Committed(released);
-                    return vec![Outgoing::End];
+            Ok(summed) => {
+                let noise = self.noise.take();
+                match summed.release(&self.plan, noise.as_ref(), &mut self.state) {
+                    Ok(released) => {
+                        self.round = Round::Committed(released);
+                        return vec![Outgoing::End];
+                    }
+                    Err(reason) => reason,
                 }
-                Err(reason) => reason,
-            },
+            }
             Err(Ok(waiting)) => {
                 self.round = Round::Unmask(*waiting);
                 return Vec::new();
@@ -321,6 +354,20 @@ impl Driver {
             self.state.account.release(round);
         }
         Round::Failed(Failed { round, step, reason, debited: Vec::new() })
+    }
+}
+
+/// Checks what the coordinator's own noise needs: the key that the plan is bound to, and the clip norm that is due.
+fn check_noise(plan: &RoundPlan, noise: Option<&NoiseKey>, state: &TaskState) -> Result<(), OpenError> {
+    let round = plan.round;
+    let Trust::Central { noise_commitment, adaptive_clip } = &plan.privacy.trust else { return Ok(()) };
+    if noise.is_none_or(|key| key.commitment() != *noise_commitment) {
+        return Err(OpenError::NoiseKey { round });
+    }
+    let (found, ledger) = (plan.privacy.clip, state.account.ledger());
+    match adaptive_clip.as_ref().and_then(|rule| ledger.next_clip(rule)) {
+        Some(due) if due != found => Err(OpenError::Clip { round, found, due }),
+        _ => Ok(()),
     }
 }
 

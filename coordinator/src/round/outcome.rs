@@ -8,8 +8,8 @@ use crate::optimizer::OptimizerError;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::server::{Abort, ServerError};
-use tacit_privacy::PipelineError;
 use tacit_privacy::ledger::Entry;
+use tacit_privacy::{PipelineError, ReleaseError};
 use tacit_proto::PlanError;
 
 /// The end of a round, and the task after it.
@@ -98,6 +98,12 @@ pub enum FailureReason {
     /// The sum cannot be decoded.
     #[error(transparent)]
     Decode(#[from] PipelineError),
+    /// The coordinator's noise cannot be added.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The coordinator has no key for its noise.
+    #[error("the plan makes the coordinator add the noise, and its key is gone: nothing is released")]
+    NoNoiseKey,
     /// The optimiser cannot use the mean.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),

@@ -1,5 +1,5 @@
 //! From the unmasked sum to a new version of the adapter and its entry in the ledger. Must never be given the vector of one
-//! client, nor publish what the account has not taken.
+//! client, nor publish what the account has not taken, nor let a sum out that has no noise.
 
 use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
@@ -7,12 +7,13 @@ use super::share::Closed;
 use crate::adapter::AdapterVersion;
 use std::sync::Arc;
 use tacit_aggregation::Digest;
+use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::merkle;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
 use tacit_privacy::ledger::Record;
-use tacit_privacy::{RdpCurve, decode_sum};
+use tacit_privacy::{CentralSum, NoiseKey, RdpCurve, RoundMechanism, decode_sum};
 use tacit_proto::RoundPlan;
 
 /// An unmasked sum over at least `n_min` survivors.
@@ -34,11 +35,38 @@ impl Summed {
         Self { vector, survivors, faults: Vec::new(), closed }
     }
 
+    /// The noised sum, decoded, and the noised sum of the clip bits where they are counted.
+    fn noised(
+        &self,
+        plan: &RoundPlan,
+        noise: Option<&NoiseKey>,
+    ) -> Result<(Vec<f32>, Option<i32>), FailureReason> {
+        let Closed { list, mechanism, rotation, .. } = self.closed.as_ref();
+        match mechanism {
+            RoundMechanism::Distributed(mechanism) => {
+                Ok((decode_sum(&self.vector.to_values(), mechanism, rotation)?, None))
+            }
+            RoundMechanism::Central(mechanism) => {
+                let key = noise.ok_or(FailureReason::NoNoiseKey)?;
+                let context = Context::new(&plan.terms(), &list.params, &list.root());
+                let clean = CentralSum::new(self.vector.to_values());
+                let survivors = self.survivors.len() as u32;
+                let release = clean.release(mechanism, survivors, rotation, key, context.as_bytes())?;
+                let clip_bits = release.bit_sum();
+                Ok((release.into_sum(), clip_bits))
+            }
+        }
+    }
+
     /// Decodes, averages, moves the adapter and debits the survivors; either all of the state changes or nothing of it.
-    pub(super) fn release(self, plan: &RoundPlan, state: &mut TaskState) -> Result<Released, FailureReason> {
-        let mechanism = &self.closed.mechanism;
+    pub(super) fn release(
+        self,
+        plan: &RoundPlan,
+        noise: Option<&NoiseKey>,
+        state: &mut TaskState,
+    ) -> Result<Released, FailureReason> {
         let survivors = self.survivors.len() as u32;
-        let mut mean = decode_sum(&self.vector.to_values(), mechanism, &self.closed.rotation)?;
+        let (mut mean, clip_bits) = self.noised(plan, noise)?;
         let count = f64::from(survivors);
         mean.iter_mut().for_each(|value| *value = (f64::from(*value) / count) as f32);
         let (values, optimizer) = state.optimizer.clone().step(state.adapter.values(), &mean)?;
@@ -49,7 +77,8 @@ impl Summed {
         let record = |epsilon| Record {
             round,
             plan_digest: plan.digest(),
-            mechanism: mechanism.clone(),
+            mechanism: self.closed.mechanism.clone(),
+            clip_bits,
             survivors,
             participants_root: participants_root(&self.survivors),
             epsilon,
@@ -66,8 +95,7 @@ impl Summed {
 
 /// What a round cost each of its survivors.
 pub(super) fn cost_of(closed: &Closed, survivors: u32) -> Result<RdpCurve, FailureReason> {
-    let cost = RdpCurve::distributed(&closed.mechanism, survivors);
-    cost.map_err(|error| FailureReason::Account(error.into()))
+    closed.mechanism.cost(survivors).map_err(|error| FailureReason::Account(error.into()))
 }
 
 /// Merkle root over the survivors' numbers in increasing order, eight bytes each, big-endian: each of them can be shown to be

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::{CohortList, ShareMessage};
 use tacit_aggregation::server;
-use tacit_privacy::{Mechanism, RdpCurve, RotationSeed};
+use tacit_privacy::{RdpCurve, RotationSeed, RoundMechanism};
 use tacit_proto::ServerMessage;
 
 /// The closed cohort and what follows from it.
@@ -16,7 +16,7 @@ pub struct Closed {
     /// The members, and the parameters of the secure sum.
     pub list: Arc<CohortList>,
     /// The mechanism of a cohort of this size.
-    pub mechanism: Mechanism,
+    pub mechanism: RoundMechanism,
     /// The most that taking part may cost.
     pub cost: RdpCurve,
     /// Public seed of the rotation.

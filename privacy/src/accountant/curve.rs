@@ -96,6 +96,12 @@ impl RdpCurve {
         Ok(curve)
     }
 
+    /// The same curve for noise at this total variation distance from the law that it is of.
+    #[must_use]
+    pub(crate) fn with_sampling_distance(self, sampling_distance: f64) -> Self {
+        Self { sampling_distance, ..self }
+    }
+
     /// Adds the cost of another release to this one: adaptive composition (Mironov 2017, proposition 1).
     pub fn compose(&mut self, other: &Self) {
         for (sum, value) in self.divergences.iter_mut().zip(&other.divergences) {

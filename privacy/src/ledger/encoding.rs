@@ -3,19 +3,30 @@
 //!
 //! A sequence of fields, each a big-endian `u32` length and that many bytes: the tag, then the fields of
 //! [`Entry`] in the order written below. Integers are big-endian at their full width, real numbers are the
-//! bits of their double, fractions are basis points. A later version of the entry takes another tag.
+//! bits of their double, fractions are basis points. A later version of the entry takes another tag, and so
+//! does an entry of the central mechanism, whose fields are others; those of its adaptive clip norm follow a
+//! field that says whether there is one.
 
 use super::{Entry, Hash, LedgerError, Record};
-use crate::mechanism::{Adjacency, Mechanism, MechanismRequest, NoiseLaw};
+use crate::central::{AdaptiveClip, CentralMechanism, CentralRequest};
+use crate::mechanism::{Adjacency, Infeasible, Mechanism, MechanismRequest, NoiseLaw};
+use crate::round_mechanism::RoundMechanism;
 use crate::units::BasisPoints;
 
-/// First field of every encoded entry; names format and version, and the law of the noise.
+/// First field of every encoded entry; names format and version, and the law of the clients' noise shares.
 fn tag(law: NoiseLaw) -> &'static [u8] {
     match law {
         NoiseLaw::DiscreteGaussian => b"tacit/ledger/v1",
         NoiseLaw::Skellam => b"tacit/ledger/skellam/v1",
     }
 }
+
+/// The same of an entry whose noise the coordinator added.
+const CENTRAL_TAG: &[u8] = b"tacit/ledger/central/v1";
+/// Says that the clip norm stays.
+const FIXED_CLIP: &[u8] = b"fixed-clip";
+/// Says that the clip norm adapts: its rule and the noised sum of the clip bits follow.
+const ADAPTIVE_CLIP: &[u8] = b"adaptive-clip";
 
 impl Entry {
     /// The canonical encoding.
@@ -25,27 +36,24 @@ impl Entry {
             round,
             plan_digest,
             mechanism,
+            clip_bits,
             survivors,
             participants_root,
             epsilon,
             delta,
             adapter_digest,
         } = &self.record;
-        let request = mechanism.request();
         let mut writer = Writer(Vec::with_capacity(512));
-        writer.field(tag(request.noise_law));
+        writer.field(match mechanism {
+            RoundMechanism::Distributed(mechanism) => tag(mechanism.noise_law()),
+            RoundMechanism::Central(_) => CENTRAL_TAG,
+        });
         writer.field(&round.to_be_bytes());
         writer.field(plan_digest);
-        writer.field(&request.clients.to_be_bytes());
-        writer.field(&request.n_min.to_be_bytes());
-        writer.field(&request.corrupt.get().to_be_bytes());
-        writer.field(&request.dropout.get().to_be_bytes());
-        writer.field(&(request.dimension as u64).to_be_bytes());
-        writer.real(request.clip);
-        writer.real(request.noise_multiplier);
-        writer.field(adjacency_name(request.adjacency).as_bytes());
-        writer.real(mechanism.scale());
-        writer.field(&mechanism.bits().to_be_bytes());
+        match mechanism {
+            RoundMechanism::Distributed(mechanism) => writer.distributed(mechanism),
+            RoundMechanism::Central(mechanism) => writer.central(mechanism, *clip_bits),
+        }
         writer.field(&survivors.to_be_bytes());
         writer.field(participants_root);
         writer.real(*epsilon);
@@ -62,32 +70,21 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader { bytes, offset: 0 };
         let found = reader.field("tag")?;
-        let noise_law = NoiseLaw::ALL
-            .into_iter()
-            .find(|law| tag(*law) == found)
-            .ok_or_else(|| reader.malformed("not a version 1 ledger entry of a known noise law"))?;
+        let noise_law = NoiseLaw::ALL.into_iter().find(|law| tag(*law) == found);
+        if noise_law.is_none() && found != CENTRAL_TAG {
+            return Err(reader.malformed("not a version 1 ledger entry of a known mechanism"));
+        }
         let round = u64::from_be_bytes(reader.array("round")?);
         let plan_digest: Hash = reader.array("plan digest")?;
-        let request = MechanismRequest {
-            clients: u32::from_be_bytes(reader.array("clients")?),
-            n_min: u32::from_be_bytes(reader.array("n_min")?),
-            corrupt: reader.fraction("corrupt")?,
-            dropout: reader.fraction("dropout")?,
-            dimension: usize::try_from(u64::from_be_bytes(reader.array("dimension")?))
-                .map_err(|_| reader.malformed("the dimension does not fit this machine"))?,
-            clip: reader.real("clip")?,
-            noise_multiplier: reader.real("noise multiplier")?,
-            adjacency: reader.adjacency()?,
-            noise_law,
+        let (mechanism, clip_bits) = match noise_law {
+            Some(noise_law) => (reader.distributed(noise_law)?.into(), None),
+            None => reader.central()?,
         };
-        let scale = reader.real("scale")?;
-        let bits = u32::from_be_bytes(reader.array("bits")?);
-        let mechanism = Mechanism::with_encoding(&request, bits, scale)
-            .map_err(|reason| reader.malformed(&format!("no such mechanism: {reason}")))?;
         let record = Record {
             round,
             plan_digest,
             mechanism,
+            clip_bits,
             survivors: u32::from_be_bytes(reader.array("survivors")?),
             participants_root: reader.array("participants root")?,
             epsilon: reader.real("epsilon")?,
@@ -120,6 +117,43 @@ impl Writer {
 
     fn real(&mut self, value: f64) {
         self.field(&value.to_bits().to_be_bytes());
+    }
+
+    fn distributed(&mut self, mechanism: &Mechanism) {
+        let request = mechanism.request();
+        self.field(&request.clients.to_be_bytes());
+        self.field(&request.n_min.to_be_bytes());
+        self.field(&request.corrupt.get().to_be_bytes());
+        self.field(&request.dropout.get().to_be_bytes());
+        self.field(&(request.dimension as u64).to_be_bytes());
+        self.real(request.clip);
+        self.real(request.noise_multiplier);
+        self.field(adjacency_name(request.adjacency).as_bytes());
+        self.real(mechanism.scale());
+        self.field(&mechanism.bits().to_be_bytes());
+    }
+
+    fn central(&mut self, mechanism: &CentralMechanism, clip_bits: Option<i32>) {
+        let request = mechanism.request();
+        self.field(&request.clients.to_be_bytes());
+        self.field(&request.n_min.to_be_bytes());
+        self.field(&(request.dimension as u64).to_be_bytes());
+        self.real(request.clip);
+        self.real(request.noise_multiplier);
+        self.field(adjacency_name(request.adjacency).as_bytes());
+        self.real(mechanism.scale());
+        self.field(&mechanism.bits().to_be_bytes());
+        match &request.adaptive_clip {
+            None => self.field(FIXED_CLIP),
+            Some(rule) => {
+                self.field(ADAPTIVE_CLIP);
+                self.real(rule.target_quantile);
+                self.real(rule.learning_rate);
+                self.real(rule.count_noise);
+                // An empty field where a record lacks its bits, which no verifier accepts.
+                self.field(clip_bits.map(i32::to_be_bytes).as_ref().map_or(&[], |bytes| bytes));
+            }
+        }
     }
 }
 
@@ -161,6 +195,63 @@ impl<'a> Reader<'a> {
             return Ok(value);
         }
         Err(self.malformed(&format!("the field \"{name}\" is {value:?}")))
+    }
+
+    fn dimension(&mut self) -> Result<usize, LedgerError> {
+        usize::try_from(u64::from_be_bytes(self.array("dimension")?))
+            .map_err(|_| self.malformed("the dimension does not fit this machine"))
+    }
+
+    fn distributed(&mut self, noise_law: NoiseLaw) -> Result<Mechanism, LedgerError> {
+        let request = MechanismRequest {
+            clients: u32::from_be_bytes(self.array("clients")?),
+            n_min: u32::from_be_bytes(self.array("n_min")?),
+            corrupt: self.fraction("corrupt")?,
+            dropout: self.fraction("dropout")?,
+            dimension: self.dimension()?,
+            clip: self.real("clip")?,
+            noise_multiplier: self.real("noise multiplier")?,
+            adjacency: self.adjacency()?,
+            noise_law,
+        };
+        let scale = self.real("scale")?;
+        let bits = u32::from_be_bytes(self.array("bits")?);
+        Mechanism::with_encoding(&request, bits, scale).map_err(|reason| self.no_mechanism(&reason))
+    }
+
+    fn central(&mut self) -> Result<(RoundMechanism, Option<i32>), LedgerError> {
+        let mut request = CentralRequest {
+            clients: u32::from_be_bytes(self.array("clients")?),
+            n_min: u32::from_be_bytes(self.array("n_min")?),
+            dimension: self.dimension()?,
+            clip: self.real("clip")?,
+            noise_multiplier: self.real("noise multiplier")?,
+            adjacency: self.adjacency()?,
+            adaptive_clip: None,
+        };
+        let scale = self.real("scale")?;
+        let bits = u32::from_be_bytes(self.array("bits")?);
+        let mut clip_bits = None;
+        match self.field("clip rule")? {
+            FIXED_CLIP => {}
+            ADAPTIVE_CLIP => {
+                request.adaptive_clip = Some(AdaptiveClip {
+                    target_quantile: self.real("target quantile")?,
+                    learning_rate: self.real("learning rate")?,
+                    count_noise: self.real("count noise")?,
+                });
+                clip_bits = Some(i32::from_be_bytes(self.array("clip bits")?));
+            }
+            _ => {
+                return Err(self.malformed("the field \"clip rule\" is neither fixed-clip nor adaptive-clip"));
+            }
+        }
+        let mechanism = CentralMechanism::with_encoding(&request, bits, scale);
+        Ok((mechanism.map_err(|reason| self.no_mechanism(&reason))?.into(), clip_bits))
+    }
+
+    fn no_mechanism(&self, reason: &Infeasible) -> LedgerError {
+        self.malformed(&format!("no such mechanism: {reason}"))
     }
 
     fn fraction(&mut self, name: &str) -> Result<BasisPoints, LedgerError> {

@@ -111,6 +111,36 @@ pub enum Infeasible {
         /// The largest that the law's sampler serves.
         largest: f64,
     },
+    /// The coordinator's noise is outside what the sampler serves.
+    #[error(
+        "at {bits} bits the noise of the sum has standard deviation {sigma:.4}, outside 1/2 to 2^22; change \
+         noise_multiplier (now {noise_multiplier}) or the bits"
+    )]
+    CentralNoise {
+        /// Bits per coordinate.
+        bits: u32,
+        /// Standard deviation of the noise in a coordinate of the sum, in integer units.
+        sigma: f64,
+        /// The noise multiplier.
+        noise_multiplier: f64,
+    },
+    /// The count of clipped updates alone would cost what the whole release may cost.
+    #[error(
+        "count_noise = {count_noise} of the adaptive clip norm leaves nothing for the updates at \
+         noise_multiplier {noise_multiplier}: it must exceed half of that, and a twentieth of the cohort of \
+         {clients} is usual; raise count_noise or lower noise_multiplier"
+    )]
+    CountNoise {
+        /// sigma_b, in clients.
+        count_noise: f64,
+        /// The noise multiplier of the whole release.
+        noise_multiplier: f64,
+        /// Cohort size.
+        clients: u32,
+    },
+    /// The quantile that the clip norm follows is no quantile.
+    #[error("target_quantile is {0}; it must lie between 0 and 1")]
+    TargetQuantile(f64),
     /// Rounding lengthens the updates too much at the largest scale that fits.
     #[error(
         "at {bits} bits rounding {dimension} coordinates inflates the sensitivity {inflation:.3} times, \

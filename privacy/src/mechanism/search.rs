@@ -46,7 +46,7 @@ impl Noise {
 /// `floor(Delta2^2)` for updates of norm at most `norm` before rounding (Kairouz, Liu, Steinke 2021, theorem
 /// 1): `Delta2^2 = min{ r^2 + d/4 + sqrt(2 ln(1/beta)) (r + sqrt(d)/2), (r + sqrt(d))^2 }` with `beta =
 /// e^(-1/2)`, which makes the square root 1. Saturates at 2^63.
-pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
+pub(crate) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
     let dimension = dimension as f64;
     let by_chance = norm * norm + dimension / 4.0 + (norm + dimension.sqrt() / 2.0);
     let for_certain = (norm + dimension.sqrt()) * (norm + dimension.sqrt());
@@ -57,48 +57,71 @@ pub(super) fn norm_bound_squared(norm: f64, dimension: usize) -> u64 {
 /// `rho (n s c)^2 / d + n/4 + n sigma_l^2`: variance of a coordinate of the sum at most, where everyone survives and
 /// every update points the same way.
 fn worst_variance(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
-    let clients = f64::from(request.clients);
-    worst_signal(request, scale) + clients / 4.0 + clients * local_variance
+    let noise = f64::from(request.clients) * local_variance;
+    variance_of(request.clients, request.dimension, scale * request.clip, noise)
 }
 
 /// `rho (n s c)^2 / d`: the part of [`worst_variance`] that the updates themselves have.
 fn worst_signal(request: &MechanismRequest, scale: f64) -> f64 {
-    let sum = f64::from(request.clients) * scale * request.clip;
-    flatness(request.dimension) * sum * sum / request.dimension as f64
+    signal_of(request.clients, request.dimension, scale * request.clip)
 }
 
 /// `2K` times the square root of [`worst_variance`], and `K^2 / 3` more for Skellam; or four times a single update's norm
 /// bound where that is more: an update alone must never wrap.
 pub(super) fn required_range(request: &MechanismRequest, scale: f64, local_variance: f64) -> f64 {
-    let variance = worst_variance(request, scale, local_variance);
     let heavier_tails = match request.noise_law {
         NoiseLaw::DiscreteGaussian => 0.0,
         NoiseLaw::Skellam => DEVIATIONS_IN_RANGE * DEVIATIONS_IN_RANGE / 3.0,
     };
+    let variance = worst_variance(request, scale, local_variance);
     (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt() + heavier_tails).max(4.0 * scale * request.clip)
+}
+
+/// The range of a coordinate of the sum of `clients` updates of at most `norm` integer units each, with Gaussian noise
+/// of variance `noise` in the sum: four times a single update's norm at least.
+pub(crate) fn range_of(clients: u32, dimension: usize, norm: f64, noise: f64) -> f64 {
+    let variance = variance_of(clients, dimension, norm, noise);
+    (2.0 * DEVIATIONS_IN_RANGE * variance.sqrt()).max(4.0 * norm)
+}
+
+fn variance_of(clients: u32, dimension: usize, norm: f64, noise: f64) -> f64 {
+    signal_of(clients, dimension, norm) + f64::from(clients) / 4.0 + noise
+}
+
+fn signal_of(clients: u32, dimension: usize, norm: f64) -> f64 {
+    let sum = f64::from(clients) * norm;
+    flatness(dimension) * sum * sum / dimension as f64
 }
 
 /// See [`Mechanism::build`].
 pub(super) fn choose(request: &MechanismRequest) -> Result<Mechanism, Infeasible> {
     let honest_minimum = check(request)?;
+    fewest_bits(|bits| at_bits(request, honest_minimum, bits, 1.0), Mechanism::overhead)
+}
+
+/// Of the mechanisms for 8 to 16 bits the first of little overhead; else the first for 16 to 24 bits whose overhead is no
+/// more than what rounding may cost; else that for 16 bits, if feasible.
+pub(crate) fn fewest_bits<M>(
+    at_bits: impl Fn(u32) -> Result<M, Infeasible>,
+    overhead: impl Fn(&M) -> f64,
+) -> Result<M, Infeasible> {
     let mut preferred = Err(Infeasible::Bits { bits: PREFERRED_BITS });
     for bits in MIN_BITS..=PREFERRED_BITS {
-        let candidate = at_bits(request, honest_minimum, bits, 1.0);
-        match candidate {
-            Ok(mechanism) if mechanism.overhead() < TARGET_OVERHEAD => return Ok(mechanism),
+        match at_bits(bits) {
+            Ok(mechanism) if overhead(&mechanism) < TARGET_OVERHEAD => return Ok(mechanism),
             other => preferred = other,
         }
     }
     // What is accepted with more overhead than wanted must not cost more than rounding may.
-    let bearable = |candidate: &Result<Mechanism, Infeasible>| {
-        candidate.as_ref().is_ok_and(|mechanism| mechanism.overhead() < MAX_INFLATION)
+    let bearable = |candidate: &Result<M, Infeasible>| {
+        candidate.as_ref().is_ok_and(|mechanism| overhead(mechanism) < MAX_INFLATION)
     };
     if bearable(&preferred) {
         return preferred;
     }
     let mut last = Err(Infeasible::Bits { bits: MAX_BITS });
     for bits in PREFERRED_BITS + 1..=MAX_BITS {
-        last = at_bits(request, honest_minimum, bits, 1.0);
+        last = at_bits(bits);
         if bearable(&last) {
             return last;
         }
@@ -156,19 +179,23 @@ fn at_bits(
     let fits = |scale: f64| {
         required_range(request, scale, Noise::at(request, honest_minimum, scale).local_variance) <= available
     };
-    // The range grows with the scale and is at least 4 s c, so a scale above 2^b / (4 c) never fits.
-    let (mut low, mut high) = (0.0, available / request.clip);
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (low + high);
-        if fits(middle) { low = middle } else { high = middle }
-    }
-    // Cutting digits only lowers the scale, and the range never grows when the scale falls.
-    let scale = six_digits(low);
+    let scale = largest_scale(available / request.clip, fits);
     if scale <= 0.0 {
         let range = required_range(request, 0.0, Noise::at(request, honest_minimum, 0.0).local_variance);
         return Err(Infeasible::RangeTooSmall { bits, scale: 0.0, range, available });
     }
     Mechanism::with_encoding(request, bits, scale)
+}
+
+/// The largest scale below `limit` that fits, cut to six significant digits; 0 where none does. What a scale
+/// needs must not grow when the scale falls, so that cutting digits is safe.
+pub(crate) fn largest_scale(limit: f64, fits: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (0.0, limit);
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (low + high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    six_digits(low)
 }
 
 /// `value` cut to six significant decimal digits, so that text carries it exactly.

@@ -136,8 +136,8 @@ pub struct CohortTerms {
     #[prost(uint32, tag = "7")]
     pub correctness_bits: u32,
 }
-/// The distributed mechanism of differential privacy.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+/// The mechanism of differential privacy.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PrivacyTerms {
     /// Coordinates of an update.
     #[prost(uint32, tag = "1")]
@@ -145,7 +145,7 @@ pub struct PrivacyTerms {
     /// Clip norm, in the units of the update.
     #[prost(double, tag = "2")]
     pub clip: f64,
-    /// Standard deviation of the honest minimum's summed noise over the sensitivity.
+    /// Standard deviation over the sensitivity: of the honest minimum's summed noise, or of the coordinator's.
     #[prost(double, tag = "3")]
     pub noise_multiplier: f64,
     /// Which cohorts count as neighbours.
@@ -166,6 +166,48 @@ pub struct PrivacyTerms {
     /// The law of each client's noise share.
     #[prost(enumeration = "NoiseLaw", tag = "9")]
     pub noise_law: i32,
+    /// Who adds the noise, and is trusted for it. Must be said.
+    #[prost(oneof = "privacy_terms::Trust", tags = "16, 17")]
+    pub trust: ::core::option::Option<privacy_terms::Trust>,
+}
+/// Nested message and enum types in `PrivacyTerms`.
+pub mod privacy_terms {
+    /// Who adds the noise, and is trusted for it. Must be said.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Trust {
+        /// Each client adds its share before masking.
+        #[prost(message, tag = "16")]
+        Distributed(super::Distributed),
+        /// The coordinator adds it after the secure sum.
+        #[prost(message, tag = "17")]
+        Central(super::Central),
+    }
+}
+/// Nobody is trusted with a sum that is not private.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Distributed {}
+/// The coordinator is trusted to add the noise, and sees the sum without it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Central {
+    /// Commitment to the key of the noise, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub noise_commitment: ::prost::alloc::vec::Vec<u8>,
+    /// How the clip norm follows the updates' norms; left out where it stays.
+    #[prost(message, optional, tag = "2")]
+    pub adaptive_clip: ::core::option::Option<AdaptiveClip>,
+}
+/// Geometric updating of the clip norm (Andrew et al. 2021).
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct AdaptiveClip {
+    /// Share of the updates that shall not be clipped.
+    #[prost(double, tag = "1")]
+    pub target_quantile: f64,
+    /// Step of the logarithm of the clip norm.
+    #[prost(double, tag = "2")]
+    pub learning_rate: f64,
+    /// Standard deviation of the noise in the number of updates that were not clipped, in clients.
+    #[prost(double, tag = "3")]
+    pub count_noise: f64,
 }
 /// How long each phase stays open, in milliseconds from its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,9 +1,10 @@
 //! What taking part in a planned round costs. Must never promise less than the worst that the round may turn out to be.
 
-use super::{PlanError, RoundPlan};
+use super::{PlanError, RoundPlan, Trust};
 use tacit_aggregation::params::{RoundParams, fraction_of};
 use tacit_privacy::{
-    AccountantError, BasisPoints, Infeasible, Mechanism, MechanismRequest, RdpCurve, epsilon_spent,
+    AccountantError, BasisPoints, CentralMechanism, CentralRequest, Infeasible, Mechanism, MechanismRequest,
+    RdpCurve, RoundMechanism, epsilon_spent,
 };
 
 impl RoundPlan {
@@ -12,16 +13,43 @@ impl RoundPlan {
     ///
     /// # Errors
     /// [`PlanError::Mechanism`] when the plan's encoding does not serve a cohort of this size.
-    pub fn mechanism(&self, params: &RoundParams) -> Result<Mechanism, PlanError> {
-        let request = self.mechanism_request(params.n, params.n_min)?;
-        Ok(Mechanism::with_encoding(&request, u32::from(self.privacy.bits), self.privacy.scale)?)
+    pub fn mechanism(&self, params: &RoundParams) -> Result<RoundMechanism, PlanError> {
+        let (n, n_min) = (params.n, params.n_min);
+        let (bits, scale) = (u32::from(self.privacy.bits), self.privacy.scale);
+        Ok(match self.privacy.trust {
+            Trust::Distributed => {
+                Mechanism::with_encoding(&self.distributed_request(n, n_min)?, bits, scale)?.into()
+            }
+            Trust::Central { .. } => {
+                CentralMechanism::with_encoding(&self.central_request(n, n_min), bits, scale)?.into()
+            }
+        })
     }
 
-    /// What the plan asks of the mechanism of a cohort of `clients`.
+    /// The mechanism of a cohort of `clients` with the encoding that serves it best, whatever the plan's.
     ///
     /// # Errors
-    /// [`PlanError::Value`] for a fraction above one.
-    pub fn mechanism_request(&self, clients: u32, n_min: u32) -> Result<MechanismRequest, PlanError> {
+    /// [`PlanError::Mechanism`] when none serves it, [`PlanError::Value`] for a fraction above one.
+    pub fn best_mechanism(&self, clients: u32, n_min: u32) -> Result<RoundMechanism, PlanError> {
+        Ok(match self.privacy.trust {
+            Trust::Distributed => Mechanism::build(&self.distributed_request(clients, n_min)?)?.into(),
+            Trust::Central { .. } => CentralMechanism::build(&self.central_request(clients, n_min))?.into(),
+        })
+    }
+
+    fn central_request(&self, clients: u32, n_min: u32) -> CentralRequest {
+        CentralRequest {
+            clients,
+            n_min,
+            dimension: self.privacy.dimension as usize,
+            clip: self.privacy.clip,
+            noise_multiplier: self.privacy.noise_multiplier,
+            adjacency: self.privacy.adjacency,
+            adaptive_clip: self.privacy.trust.adaptive_clip(),
+        }
+    }
+
+    fn distributed_request(&self, clients: u32, n_min: u32) -> Result<MechanismRequest, PlanError> {
         let fraction = |field, value| {
             BasisPoints::new(value).map_err(|_| PlanError::Value {
                 round: self.round,
@@ -48,7 +76,7 @@ impl RoundPlan {
     ///
     /// # Errors
     /// [`PlanError::CostAbovePlan`], or [`PlanError::Cost`] when no cost can be stated.
-    pub fn admitted_cost(&self, mechanism: &Mechanism) -> Result<RdpCurve, PlanError> {
+    pub fn admitted_cost(&self, mechanism: &RoundMechanism) -> Result<RdpCurve, PlanError> {
         let worst = worst_cost(mechanism)?;
         let delta = self.privacy.delta;
         let cost = epsilon_spent(&worst, delta, 1)?;
@@ -89,10 +117,10 @@ impl RoundPlan {
 /// is small, also a sum that is less like a discrete Gaussian (Skellam shares always add up to less cost). If no number of survivors is the worst at every order, the
 /// costs that none exceeds are added up, which is more than any. (Their distances from the exact law differ by less than
 /// 2^-50, far below what a delta resolves, and are not compared.)
-fn worst_cost(mechanism: &Mechanism) -> Result<RdpCurve, AccountantError> {
+fn worst_cost(mechanism: &RoundMechanism) -> Result<RdpCurve, AccountantError> {
     let mut worst: Vec<RdpCurve> = Vec::new();
     for survivors in mechanism.n_min()..=mechanism.clients() {
-        let curve = RdpCurve::distributed(mechanism, survivors)?;
+        let curve = mechanism.cost(survivors)?;
         if !worst.iter().any(|known| covers(known, &curve)) {
             worst.retain(|known| !covers(&curve, known));
             worst.push(curve);
@@ -111,7 +139,7 @@ fn covers(most: &RdpCurve, least: &RdpCurve) -> bool {
 #[cfg(test)]
 mod tests {
     use super::worst_cost;
-    use crate::plan::tests_support::plan;
+    use crate::plan::tests_support::{RULE, central_plan, plan};
     use crate::plan::{PlanError, RoundPlan};
     use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent};
 
@@ -132,7 +160,7 @@ mod tests {
             let mechanism = plan.mechanism(&params).expect("feasible");
             let worst = plan.admitted_cost(&mechanism).expect("covered by the promise");
             for survivors in params.n_min..=n {
-                let curve = RdpCurve::distributed(&mechanism, survivors).expect("released");
+                let curve = mechanism.cost(survivors).expect("released");
                 for ((_, most), (_, cost)) in worst.points().zip(curve.points()) {
                     assert!(cost <= most);
                 }
@@ -153,5 +181,26 @@ mod tests {
         assert!(matches!(plan.admitted_cost(&mechanism), Err(PlanError::CostAbovePlan { clients: 40, .. })));
         plan.privacy.epsilon = cost;
         plan.admitted_cost(&mechanism).expect("exactly the promise");
+    }
+
+    #[test]
+    fn the_coordinators_noise_costs_the_same_in_every_cohort() {
+        for adaptive_clip in [None, Some(RULE)] {
+            let mut plan = central_plan(adaptive_clip);
+            let params = plan.terms().params(plan.cohort.max).expect("feasible");
+            let best = plan.best_mechanism(params.n, params.n_min).expect("feasible");
+            (plan.privacy.bits, plan.privacy.scale) = (best.bits() as u8, best.scale());
+            let promise = plan.least_promise().expect("feasible");
+            plan.privacy.epsilon = promise;
+            let ideal = epsilon_spent(&RdpCurve::gaussian(2.0), plan.privacy.delta, 1).expect("stated");
+            assert!((promise / ideal - 1.0).abs() < 1e-6, "{promise} where {ideal} is due");
+            for n in plan.cohort.min..=plan.cohort.max {
+                let Ok(params) = plan.terms().params(n) else { continue };
+                let mechanism = plan.mechanism(&params).expect("what serves the largest serves all");
+                assert!(mechanism.central().is_some());
+                assert_eq!(mechanism.ring_dimension(), plan.terms().dimension as usize);
+                plan.admitted_cost(&mechanism).expect("within the promise");
+            }
+        }
     }
 }

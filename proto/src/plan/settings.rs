@@ -2,8 +2,9 @@
 
 use crate::canonical::Fields;
 use serde::{Deserialize, Serialize};
+use tacit_aggregation::Digest;
 use tacit_aggregation::params::ThreatModel;
-use tacit_privacy::{Adjacency, BasisPoints, NoiseLaw};
+use tacit_privacy::{AdaptiveClip, Adjacency, BasisPoints, NoiseLaw};
 
 /// Most adapted matrices.
 const MAX_TARGETS: usize = 32;
@@ -169,7 +170,7 @@ impl CohortTerms {
     }
 }
 
-/// The distributed mechanism of differential privacy, and what taking part costs.
+/// The mechanism of differential privacy, and what taking part costs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyTerms {
@@ -177,7 +178,7 @@ pub struct PrivacyTerms {
     pub dimension: u32,
     /// Clip norm, in the units of the update.
     pub clip: f64,
-    /// Standard deviation of the honest minimum's summed noise over the sensitivity.
+    /// Standard deviation over the sensitivity: of the honest minimum's summed noise, or of the coordinator's.
     pub noise_multiplier: f64,
     /// Which cohorts count as neighbours.
     pub adjacency: Adjacency,
@@ -192,11 +193,72 @@ pub struct PrivacyTerms {
     pub delta: f64,
     /// Most epsilon that taking part in this round alone may cost, at `delta`.
     pub epsilon: f64,
+    /// Who adds the noise, and is trusted for it.
+    pub trust: Trust,
+}
+
+/// Who adds the noise of a round, and is trusted for it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Trust {
+    /// Each client adds its share before masking: nobody is trusted with a sum that is not private.
+    Distributed,
+    /// The coordinator adds it after the secure sum, and sees the sum without it.
+    Central {
+        /// [`tacit_privacy::NoiseKey::commitment`] of the key of the noise, chosen before the sum is known.
+        noise_commitment: Digest,
+        /// How the clip norm follows the updates' norms; none for one that stays.
+        adaptive_clip: Option<AdaptiveClip>,
+    },
+}
+
+impl Trust {
+    /// How the clip norm follows the updates' norms, if it does.
+    #[must_use]
+    pub fn adaptive_clip(&self) -> Option<AdaptiveClip> {
+        match *self {
+            Self::Distributed => None,
+            Self::Central { adaptive_clip, .. } => adaptive_clip,
+        }
+    }
+
+    fn write(&self, fields: Fields) -> Fields {
+        match self {
+            Self::Distributed => fields.text("distributed"),
+            Self::Central { noise_commitment, adaptive_clip } => {
+                let fields = fields.text("central").bytes(noise_commitment);
+                match adaptive_clip {
+                    None => fields.text("fixed-clip"),
+                    Some(AdaptiveClip { target_quantile, learning_rate, count_noise }) => fields
+                        .text("adaptive-clip")
+                        .real(*target_quantile)
+                        .real(*learning_rate)
+                        .real(*count_noise),
+                }
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Bad> {
+        let Some(AdaptiveClip { target_quantile, learning_rate, count_noise }) = self.adaptive_clip() else {
+            return Ok(());
+        };
+        let inside = target_quantile > 0.0 && target_quantile < 1.0;
+        check("privacy.adaptive_clip.target_quantile", inside, target_quantile, "between 0 and 1")?;
+        positive("privacy.adaptive_clip.learning_rate", learning_rate)?;
+        positive("privacy.adaptive_clip.count_noise", count_noise)
+    }
 }
 
 impl PrivacyTerms {
+    /// Coordinates of the vectors that are summed: one more than of an update where clip bits are counted.
+    #[must_use]
+    pub fn ring_dimension(&self) -> u32 {
+        self.dimension.saturating_add(u32::from(self.trust.adaptive_clip().is_some()))
+    }
+
     pub(super) fn write(&self, fields: Fields) -> Fields {
-        fields
+        let fields = fields
             .integer(self.dimension)
             .real(self.clip)
             .real(self.noise_multiplier)
@@ -208,7 +270,8 @@ impl PrivacyTerms {
             .real(self.scale)
             .integer(self.bits)
             .real(self.delta)
-            .real(self.epsilon)
+            .real(self.epsilon);
+        self.trust.write(fields)
     }
 
     pub(super) fn check(&self) -> Result<(), Bad> {
@@ -216,7 +279,15 @@ impl PrivacyTerms {
         positive("privacy.noise_multiplier", self.noise_multiplier)?;
         positive("privacy.scale", self.scale)?;
         check("privacy.delta", self.delta > 0.0 && self.delta < 1.0, self.delta, "between 0 and 1")?;
-        positive("privacy.epsilon", self.epsilon)
+        positive("privacy.epsilon", self.epsilon)?;
+        let drawn_by_clients = matches!(self.trust, Trust::Distributed);
+        check(
+            "privacy.noise_law",
+            drawn_by_clients || self.noise_law == NoiseLaw::DiscreteGaussian,
+            self.noise_law.name(),
+            "discrete-gaussian where the coordinator adds the noise",
+        )?;
+        self.trust.check()
     }
 }
 

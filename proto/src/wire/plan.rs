@@ -4,9 +4,10 @@ use super::check::{array, at_most, invalid, key, narrow, present, real, signatur
 use super::{DecodeError, generated as wire};
 use crate::plan::{
     AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, RoundPlan, SignedPlan,
+    Trust,
 };
 use tacit_aggregation::params::{MAX_PARENTS, ThreatModel};
-use tacit_privacy::{Adjacency, NoiseLaw};
+use tacit_privacy::{AdaptiveClip, Adjacency, NoiseLaw};
 
 /// Most names of matrices that are decoded; the plan's own check is stricter.
 const MAX_TARGETS: usize = 256;
@@ -194,6 +195,7 @@ impl From<&PrivacyTerms> for wire::PrivacyTerms {
             delta: privacy.delta,
             epsilon: privacy.epsilon,
             noise_law: noise_law.into(),
+            trust: Some((&privacy.trust).into()),
         }
     }
 }
@@ -228,6 +230,51 @@ impl TryFrom<wire::PrivacyTerms> for PrivacyTerms {
             delta: real("PrivacyTerms.delta", privacy.delta)?,
             epsilon: real("PrivacyTerms.epsilon", privacy.epsilon)?,
             noise_law,
+            trust: present("PrivacyTerms.trust", privacy.trust)?.try_into()?,
+        })
+    }
+}
+
+impl From<&Trust> for wire::privacy_terms::Trust {
+    fn from(trust: &Trust) -> Self {
+        match trust {
+            Trust::Distributed => Self::Distributed(wire::Distributed {}),
+            Trust::Central { noise_commitment, adaptive_clip } => Self::Central(wire::Central {
+                noise_commitment: noise_commitment.to_vec(),
+                adaptive_clip: adaptive_clip.map(
+                    |AdaptiveClip { target_quantile, learning_rate, count_noise }| wire::AdaptiveClip {
+                        target_quantile,
+                        learning_rate,
+                        count_noise,
+                    },
+                ),
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::privacy_terms::Trust> for Trust {
+    type Error = DecodeError;
+
+    fn try_from(trust: wire::privacy_terms::Trust) -> Result<Self, DecodeError> {
+        Ok(match trust {
+            wire::privacy_terms::Trust::Distributed(wire::Distributed {}) => Self::Distributed,
+            wire::privacy_terms::Trust::Central(central) => Self::Central {
+                noise_commitment: array("Central.noise_commitment", &central.noise_commitment)?,
+                adaptive_clip: central.adaptive_clip.map(TryInto::try_into).transpose()?,
+            },
+        })
+    }
+}
+
+impl TryFrom<wire::AdaptiveClip> for AdaptiveClip {
+    type Error = DecodeError;
+
+    fn try_from(rule: wire::AdaptiveClip) -> Result<Self, DecodeError> {
+        Ok(Self {
+            target_quantile: real("AdaptiveClip.target_quantile", rule.target_quantile)?,
+            learning_rate: real("AdaptiveClip.learning_rate", rule.learning_rate)?,
+            count_noise: real("AdaptiveClip.count_noise", rule.count_noise)?,
         })
     }
 }

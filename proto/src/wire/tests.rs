@@ -2,8 +2,8 @@
 
 use super::{CommitmentCache, DecodeError, Wire, generated};
 use crate::messages::{ClientMessage, ServerMessage};
-use crate::plan::tests_support::{key, plan};
-use crate::plan::{LocalRule, RoundPlan, SignedPlan};
+use crate::plan::tests_support::{RULE, central_plan, key, plan};
+use crate::plan::{LocalRule, RoundPlan, SignedPlan, Trust};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tacit_aggregation::messages::{
 };
 use tacit_aggregation::params::{RoundParams, TaskName, ThreatModel};
 use tacit_aggregation::shamir::Commitments;
+use tacit_privacy::AdaptiveClip;
 
 /// Encodings of the generator of Ristretto255 and of twice it (RFC 9496, appendix A.1).
 const POINTS: [[u8; 32]; 2] = [
@@ -306,7 +307,7 @@ proptest! {
     #[test]
     fn plans_come_back_with_the_same_digest(
         round in any::<u64>(), reals in any::<[u64; 6]>(), numbers in any::<[u32; 8]>(), sgd in any::<bool>(),
-        targets in proptest::collection::vec("\\PC{0,20}", 0..6),
+        trust in 0..3_u8, targets in proptest::collection::vec("\\PC{0,20}", 0..6),
     ) {
         // Any bit pattern of a real number: whether a plan may hold it is another check.
         let mut plan = plan();
@@ -325,6 +326,12 @@ proptest! {
         if sgd {
             plan.training.rule = LocalRule::Sgd { momentum: 0.25 };
         }
+        let count_noise = f64::from_bits(reals[0]);
+        plan.privacy.trust = match trust {
+            0 => Trust::Distributed,
+            1 => central_plan(None).privacy.trust,
+            _ => central_plan(Some(AdaptiveClip { count_noise, ..RULE })).privacy.trust,
+        };
         let again = RoundPlan::from_wire(&plan.to_wire()).expect("its own form");
         prop_assert_eq!(again.canonical_bytes(), plan.canonical_bytes());
     }
@@ -396,6 +403,20 @@ fn errors_name_the_field() {
                 p.privacy.as_mut().expect("there").bits = 256;
             }),
             "PrivacyTerms.bits",
+        ),
+        (
+            refused(&plan, |p: &mut Plan| {
+                p.privacy.as_mut().expect("there").trust = None;
+            }),
+            "PrivacyTerms.trust",
+        ),
+        (
+            refused(&plan, |p: &mut Plan| {
+                let short = generated::Central { noise_commitment: vec![0; 31], adaptive_clip: None };
+                let trust = generated::privacy_terms::Trust::Central(short);
+                p.privacy.as_mut().expect("there").trust = Some(trust);
+            }),
+            "Central.noise_commitment",
         ),
         (refused(&signed, |p: &mut generated::SignedPlan| p.plan = None), "SignedPlan.plan"),
         (refused(&signed, |p: &mut generated::SignedPlan| p.signature.push(1)), "SignedPlan.signature"),

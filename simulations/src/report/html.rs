@@ -160,16 +160,16 @@ fn norms_plot(report: &Report) -> String {
             let norms = round.norms.as_ref()?;
             let values =
                 [norms.minimum, norms.lower_quartile, norms.median, norms.upper_quartile, norms.maximum];
-            Some(Box5 { label: round.round.to_string(), values })
+            Some(Box5 { label: round.round.to_string(), values, level: round.clip })
         })
         .collect();
-    boxes("Norms before clipping", "round", "norm", ("clip norm", report.scenario.privacy.clip), &groups)
+    boxes("Norms before clipping", "round", "norm", "clip norm", &groups)
 }
 
 fn rounds(report: &Report) -> String {
     let mut html = String::from(
         "<h2>Rounds</h2>\n<div class=\"scroll\"><table>\n<tr><th>round</th><th>cohort</th><th>survivors</th>\
-         <th>bits per byte</th><th>epsilon</th><th>clipped</th><th>mean norm</th><th>noise in it</th>\
+         <th>bits per byte</th><th>epsilon</th><th>clip norm</th><th>clipped</th><th>mean norm</th><th>noise in it</th>\
          <th>sent per client</th><th>received</th><th>seconds</th><th>outcome</th></tr>\n",
     );
     let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
@@ -180,6 +180,7 @@ fn rounds(report: &Report) -> String {
             round.survivors.to_string(),
             format!("{:.4}", round.heldout_bits_per_byte),
             format!("{:.3}", round.epsilon),
+            format!("{:.3}", round.clip),
             round.norms.map_or_else(|| "–".to_owned(), |norms| format!("{:.0}%", norms.clipped * 100.0)),
             figure(round.mean_norm),
             figure(round.noise_norm),
@@ -278,7 +279,13 @@ fn facts(report: &Report) -> String {
             "bits, scale, inflation of the sensitivity",
             format!("{}, {:.4}, {:.4}", chosen.bits, chosen.scale, chosen.sensitivity_inflation),
         ),
-        ("one client's noise, integer units", format!("{:.4}", chosen.local_sigma)),
+        (
+            "one client's noise, integer units",
+            chosen.local_sigma.map_or_else(
+                || "none: the coordinator adds the noise, and is trusted for it".to_owned(),
+                |sigma| format!("{sigma:.4}"),
+            ),
+        ),
         (
             "corpus",
             format!(

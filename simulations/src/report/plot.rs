@@ -47,6 +47,8 @@ pub(super) struct Box5 {
     pub(super) label: String,
     /// Minimum, lower quartile, median, upper quartile, maximum.
     pub(super) values: [f64; 5],
+    /// The level to compare them with.
+    pub(super) level: f64,
 }
 
 /// A range and its round marks.
@@ -244,9 +246,10 @@ pub(super) fn stacked(title: &str, x_name: &str, y_name: &str, names: &[&str], b
     canvas.finish() + &legend(names.iter().copied())
 }
 
-/// Boxes from quartile to quartile with whiskers to the extremes, and one level across.
-pub(super) fn boxes(title: &str, x_name: &str, y_name: &str, level: (&str, f64), groups: &[Box5]) -> String {
-    let y = Scale::covering(groups.iter().flat_map(|group| group.values).chain([level.1]), true);
+/// Boxes from quartile to quartile with whiskers to the extremes, and each group's level across.
+pub(super) fn boxes(title: &str, x_name: &str, y_name: &str, level: &str, groups: &[Box5]) -> String {
+    let y =
+        Scale::covering(groups.iter().flat_map(|group| group.values.into_iter().chain([group.level])), true);
     let mut canvas = Canvas::new(title);
     canvas.y_axis(&y, y_name);
     canvas.x_labels(&groups.iter().map(|group| group.label.clone()).collect::<Vec<_>>());
@@ -267,12 +270,16 @@ pub(super) fn boxes(title: &str, x_name: &str, y_name: &str, level: (&str, f64),
             centre + half
         ));
     }
-    let height = y.y(level.1);
-    canvas.add(format_args!(
-        "<line class=\"line s1 dash\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{height:.1}\" y2=\"{height:.1}\"/>",
-        WIDTH - RIGHT
-    ));
-    canvas.finish() + &legend(["minimum, quartiles, maximum", level.0].into_iter())
+    // Each in its own slot: side by side they are one line where the level stays.
+    for (index, group) in groups.iter().enumerate() {
+        let ((width, centre), height) = (slot(index, groups.len()), y.y(group.level));
+        canvas.add(format_args!(
+            "<line class=\"line s1 dash\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{height:.1}\" y2=\"{height:.1}\"/>",
+            centre - 0.5 * width,
+            centre + 0.5 * width
+        ));
+    }
+    canvas.finish() + &legend(["minimum, quartiles, maximum", level].into_iter())
 }
 
 #[cfg(test)]
@@ -306,9 +313,10 @@ mod tests {
         let svg = stacked("t", "round", "seconds", &["x", "y", "z"], &bars);
         assert_eq!(svg.matches("<rect").count(), 2, "an empty part is not drawn");
         assert!(svg.contains("height=\"73.2\"") && svg.contains("height=\"170.8\""), "{svg}");
-        let group = Box5 { label: "1".to_owned(), values: [0.0, 1.0, 2.0, 3.0, 4.0] };
-        let svg = boxes("t", "round", "norm", ("clip", 2.0), &[group]);
+        let group = Box5 { label: "1".to_owned(), values: [0.0, 1.0, 2.0, 3.0, 4.0], level: 2.0 };
+        let svg = boxes("t", "round", "norm", "clip", &[group]);
         assert!(svg.contains("y1=\"258.0\" y2=\"14.0\""), "whiskers from minimum to maximum: {svg}");
+        assert!(svg.contains("y1=\"136.0\" y2=\"136.0\""), "the level, half way up: {svg}");
     }
 
     #[test]
@@ -317,7 +325,7 @@ mod tests {
             lines("t", "x", "y", false, &[]),
             lines("t", "x", "y", true, &[Line { name: "one", points: vec![(1.0, 2.0)], reference: false }]),
             stacked("t", "x", "y", &[], &[]),
-            boxes("t", "x", "y", ("clip", 0.5), &[]),
+            boxes("t", "x", "y", "clip", &[]),
         ] {
             assert!(svg.contains("</svg>") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

@@ -3,7 +3,7 @@
 use tacit_aggregation::params::TaskName;
 use tacit_privacy::BasisPoints;
 
-use super::Scenario;
+use super::{Scenario, Trust};
 use crate::error::SimulationError;
 
 /// Smallest cohort that the protocol can sum privately: two honest clients, one of whom a threshold of two needs.
@@ -52,6 +52,27 @@ impl Scenario {
         if !(privacy.delta > 0.0 && privacy.delta < 1.0) {
             let wanted = "between 0 and 1, and well below one over the number of developers; 1e-5 is usual";
             return Err(SimulationError::setting("privacy.delta", privacy.delta, wanted));
+        }
+        let Some(rule) = &privacy.adaptive_clip else { return Ok(()) };
+        if privacy.trust != Trust::Central {
+            let wanted = "left out unless privacy.trust is \"central\": clients cannot noise the count of clipped deltas";
+            return Err(SimulationError::setting("privacy.adaptive_clip", "given", wanted));
+        }
+        if !(rule.target_quantile > 0.0 && rule.target_quantile < 1.0) {
+            let field = "privacy.adaptive_clip.target_quantile";
+            return Err(SimulationError::setting(field, rule.target_quantile, "between 0 and 1"));
+        }
+        positive("privacy.adaptive_clip.learning_rate", rule.learning_rate)?;
+        let least = 0.5 * privacy.noise_multiplier;
+        if !(rule.count_noise.is_finite() && rule.count_noise > least) {
+            let wanted = format!(
+                "above {least}, half of privacy.noise_multiplier; a twentieth of the cohort is usual"
+            );
+            return Err(SimulationError::setting(
+                "privacy.adaptive_clip.count_noise",
+                rule.count_noise,
+                wanted,
+            ));
         }
         Ok(())
     }

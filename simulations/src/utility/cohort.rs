@@ -68,6 +68,7 @@ impl Rounds<'_> {
     /// Every [`STRETCHES`]th client from `index` on, one after the other.
     fn stretch(&self, index: u32, round: u32, rotation: &RotationSeed) -> Result<Sums, ContributionError> {
         let (dimension, clip) = (self.mechanism.dimension(), self.mechanism.clip());
+        let mechanism = self.mechanism.clone().into();
         // At most 24 bits.
         let bits = self.mechanism.bits() as u8;
         let mut sums = Sums { ring: RingVector::zeros(bits, dimension)?, exact: vec![0.0; dimension] };
@@ -87,7 +88,7 @@ impl Rounds<'_> {
             let kept = (clip / norm).min(1.0);
             let exact: Vec<f64> = update.iter().map(|value| f64::from(*value) * kept).collect();
             let mut noise = self.generator(Purpose::Protocol, client, round);
-            let noised = contribute(Clipped::new(update, clip)?, self.mechanism, rotation, &mut noise)?;
+            let noised = contribute(Clipped::new(update, clip)?, &mechanism, rotation, &mut noise)?;
             sums.add(&noised, &exact)?;
         }
         Ok(sums)

@@ -2,7 +2,10 @@
 
 use super::{Decoder, number, stored};
 use tacit_privacy::ledger::{Entry, Ledger, verify};
-use tacit_privacy::{BasisPoints, Mechanism, MechanismRequest, ParticipationBook, RdpCurve};
+use tacit_privacy::{
+    BasisPoints, CentralMechanism, CentralRequest, Mechanism, MechanismRequest, ParticipationBook, RdpCurve,
+    RoundMechanism,
+};
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder { name: "basis_points", longest: 64, check: basis_points },
@@ -59,11 +62,21 @@ fn mechanism(bytes: &[u8]) -> bool {
     if let Some(request) = stored::json::<MechanismRequest>(bytes) {
         let _ = format!("{request:?}");
     }
-    let Some(mechanism) = stored::json::<Mechanism>(bytes) else { return false };
-    let request = mechanism.request();
-    let again = Mechanism::with_encoding(request, mechanism.bits(), mechanism.scale());
+    if let Some(request) = stored::json::<CentralRequest>(bytes) {
+        let _ = format!("{request:?}");
+    }
+    let Some(mechanism) = stored::json::<RoundMechanism>(bytes) else { return false };
+    let again = match &mechanism {
+        RoundMechanism::Distributed(own) => {
+            assert!(own.local_variance() >= 0.25);
+            Mechanism::with_encoding(own.request(), own.bits(), own.scale()).map(RoundMechanism::from)
+        }
+        RoundMechanism::Central(own) => {
+            CentralMechanism::with_encoding(own.request(), own.bits(), own.scale()).map(RoundMechanism::from)
+        }
+    };
     assert_eq!(again.as_ref(), Ok(&mechanism), "nothing but the request and the encoding is believed");
-    assert!(mechanism.n_min() <= mechanism.clients() && mechanism.local_variance() >= 0.25);
+    assert!(mechanism.n_min() <= mechanism.clients());
     true
 }
 

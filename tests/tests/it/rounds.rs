@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, reason = "helpers of tests stop where an assertion would")]
 
+mod central;
 mod corpus;
 mod fleet;
 mod refusals;
@@ -16,7 +17,7 @@ use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
 use tacit_coordinator::round::{Failed, Released};
 use tacit_coordinator::{Outcome, Outgoing};
-use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent, ledger};
+use tacit_privacy::{NoiseLaw, RdpCurve, RoundMechanism, epsilon_spent, ledger};
 
 /// Draws from 0 to below `bound`; a fixed sequence per seed.
 fn lots(seed: u64) -> impl FnMut(u64) -> u64 {
@@ -95,11 +96,12 @@ fn skellam_noise_goes_through_a_whole_round() {
     let released = committed(&run);
     assert_eq!(released.survivors.len(), 7);
     let record = &released.entry.record;
-    assert_eq!(record.mechanism.noise_law(), NoiseLaw::Skellam);
+    let RoundMechanism::Distributed(mechanism) = &record.mechanism else { panic!("a distributed plan") };
+    assert_eq!(mechanism.noise_law(), NoiseLaw::Skellam);
     assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
 
     // What the ledger says is what Skellam costs, and no client thinks that it paid less.
-    let cost = RdpCurve::distributed(&record.mechanism, 7).expect("released");
+    let cost = RdpCurve::distributed(mechanism, 7).expect("released");
     assert_eq!(record.epsilon, epsilon_spent(&cost, terms::DELTA, 1).expect("stated"));
     let account = &run.outcome.state().account;
     assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));

@@ -98,3 +98,47 @@ fn one_seed_gives_one_adapter() {
     let other = run(&model, &corpus, &Scenario { seed: 12, ..scenario }, 2, true);
     assert_ne!(other.0, bytes, "another seed");
 }
+
+/// The shipped scenario of central trust, on a model and a fleet small enough for a test.
+#[test]
+fn under_central_trust_the_clip_norm_follows_the_counts_that_are_released() {
+    let root = tempfile::tempdir().expect("a folder");
+    let model = tiny_model(root.path());
+    let corpus = root.path().join("corpus");
+    for number in 0..40 {
+        let folder = corpus.join(format!("dev{number:02}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("lib.rs"), code(number)).expect("a file");
+    }
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/central.toml");
+    let scenario = Scenario::load(&shipped).expect("valid");
+    let run = |plain: bool| {
+        let source = CorpusSource::Folder(corpus.clone());
+        let options = RunOptions { source, threads: 2, plain, compare: false };
+        simulate(&scenario, &model, &options, &Silent).expect("runs").report
+    };
+    let report = run(false);
+    assert_eq!((report.rounds.len(), report.parameters.local_sigma), (6, None));
+    let rule = scenario.privacy.adaptive_clip.expect("it adapts");
+    assert_eq!(report.rounds[0].clip, scenario.privacy.clip);
+    let mut released = 0;
+    for pair in report.rounds.windows(2) {
+        // What was released, and nothing else, moves the norm.
+        let due = match pair[0].unclipped_share {
+            Some(share) => pair[0].clip * (-rule.learning_rate * (share - rule.target_quantile)).exp(),
+            None => pair[0].clip,
+        };
+        assert!((pair[1].clip / due - 1.0).abs() < 1e-12, "{} where {due} is due", pair[1].clip);
+        assert_eq!(pair[0].unclipped_share.is_some(), pair[0].failure.is_none());
+        released += u32::from(pair[0].failure.is_none());
+    }
+    assert!(released >= 4, "{released}");
+    // The share that is released is near the one that the simulation alone can see.
+    for round in &report.rounds {
+        let (Some(share), Some(norms)) = (round.unclipped_share, round.norms) else { continue };
+        let noise = rule.count_noise / f64::from(round.survivors);
+        assert!((share - (1.0 - norms.clipped)).abs() < 5.0 * noise + 0.25, "{share}, {}", norms.clipped);
+    }
+    assert!(report.summary.epsilon > 0.0 && report.summary.epsilon < scenario.privacy.epsilon_limit);
+    assert_eq!(run(true).summary.adapter_sha256, report.summary.adapter_sha256, "masks change nothing");
+}

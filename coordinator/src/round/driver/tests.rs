@@ -51,14 +51,16 @@ fn open(account: Account, learning_rate: f64) -> Driver {
         noise_law: NoiseLaw::DiscreteGaussian,
         delta: 1e-5,
         deadlines: Deadlines { advertise: DEADLINE, share: 10, collect: 10, confirm: 10, unmask: 10 },
+        central: None,
     };
     let key = CoordinatorKey::from_bytes(&[3; 32]);
     let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");
     let setup = RoundSetup {
-        plan: settings.plan(1, &adapter, &account, &key).expect("feasible"),
+        plan: settings.plan(1, &adapter, &account, &key, None).expect("feasible"),
         coordinator: key.public_key(),
         root: IdentityRoot::from_bytes(&[4; 32]).public_key(),
         invited: (1..=CLIENTS).map(ClientId).collect(),
+        noise: None,
     };
     let optimizer =
         OptimizerState::new(ServerOptimizer::FedAvg { learning_rate }, DIMENSION).expect("positive");

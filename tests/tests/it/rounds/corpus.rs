@@ -12,7 +12,10 @@ use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::{Participant, Participation};
 use tacit_coordinator::{Event, History, OptimizerState, Outgoing, ServerOptimizer};
-use tacit_privacy::{ParticipationBook, RdpCurve, ledger};
+use tacit_privacy::{
+    AdaptiveClip, Adjacency, CentralMechanism, CentralRequest, ParticipationBook, RdpCurve, RoundMechanism,
+    ledger,
+};
 use tacit_proto::{ClientMessage, ServerMessage, Wire};
 use tacit_tests::decoders;
 
@@ -176,6 +179,22 @@ fn round(corpus: &mut Corpus) {
     let record = &entries[0].record;
     corpus.json("mechanism", &record.mechanism);
     corpus.good("ledger_entry", entries[0].encode());
+    let adaptive_clip = Some(AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 3.0 });
+    for (adaptive_clip, clip_bits) in [(None, None), (adaptive_clip, Some(-2))] {
+        let central = CentralRequest {
+            clients: 40,
+            n_min: 30,
+            dimension: 6,
+            clip: 0.5,
+            noise_multiplier: 2.0,
+            adjacency: Adjacency::ReplaceOne,
+            adaptive_clip,
+        };
+        let mechanism = RoundMechanism::from(CentralMechanism::build(&central).expect("feasible"));
+        corpus.json("mechanism", &mechanism);
+        let record = ledger::Record { mechanism, clip_bits, survivors: 30, ..record.clone() };
+        corpus.good("ledger_entry", ledger::Entry { record, previous: [3; 32] }.encode());
+    }
     let mut chain = ledger::Ledger::new();
     for round in 1..=3 {
         let record = ledger::Record { round, epsilon: record.epsilon * round as f64, ..record.clone() };

@@ -11,10 +11,13 @@ use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
 use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, Limits, Member, Participant, contribute};
 use tacit_coordinator::{
-    Account, AdapterVersion, Driver, Event, Millis, OptimizerState, Outcome, Outgoing, PlanSettings, Refusal,
-    RoundSetup, ServerOptimizer, TaskState, plain_sum,
+    Account, AdapterVersion, CentralSettings, Driver, Event, Millis, OptimizerState, Outcome, Outgoing,
+    PlanSettings, Refusal, RoundSetup, ServerOptimizer, TaskState, plain_sum,
 };
-use tacit_privacy::{Adjacency, Clipped, Mechanism, NoiseLaw, RotationSeed, decode_sum};
+use tacit_privacy::{
+    AdaptiveClip, Adjacency, CentralSum, Clipped, NoiseKey, NoiseLaw, RotationSeed, RoundMechanism,
+    decode_sum,
+};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
     ServerMessage, SignedPlan,
@@ -84,7 +87,7 @@ pub(super) struct Run {
 }
 
 /// What follows from a closed cohort.
-type Closed = (Mechanism, RotationSeed, Context);
+type Closed = (RoundMechanism, RotationSeed, Context);
 
 pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {
     let mut bytes = [purpose; 32];
@@ -92,6 +95,10 @@ pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCh
     bytes[8..16].copy_from_slice(&client.0.to_be_bytes());
     bytes[16..24].copy_from_slice(&round.to_be_bytes());
     ChaCha20Rng::from_seed(bytes)
+}
+
+pub(super) fn limits(epsilon: f64, floors: Floors) -> Limits {
+    Limits { epsilon, delta: terms::DELTA, floors, adjacency: Adjacency::ZeroOut, allow_central: false }
 }
 
 /// Everything that a client hears and says goes through its wire form.
@@ -121,7 +128,7 @@ impl Fleet {
                 certificate,
                 base_model: terms::BASE_MODEL,
             };
-            let limits = Limits { epsilon: 50.0, delta: terms::DELTA, floors, adjacency: Adjacency::ZeroOut };
+            let limits = limits(50.0, floors);
             (client, Machine { member, budget: Budget::new(client, limits).expect("limits") })
         });
         let machines = machines.collect();
@@ -157,12 +164,29 @@ impl Fleet {
                 confirm: 5_000,
                 unmask: 5_000,
             },
+            central: None,
         };
         let initial = (0..dimension).map(|index| index as f32 * 1e-4).collect();
         let adapter = AdapterVersion::new(initial, terms::BASE_MODEL).expect("finite");
         let optimizer = OptimizerState::new(ServerOptimizer::FedAvg { learning_rate: 1.0 }, dimension);
         let state = TaskState { adapter, optimizer: optimizer.expect("settings"), account: Account::new() };
         Self { machines, state, key, root, settings, seed }
+    }
+
+    /// The same fleet, whose clients allow the coordinator to add the noise.
+    pub(super) fn with_central_noise(mut self, adaptive_clip: Option<AdaptiveClip>) -> Self {
+        self.settings.central = Some(CentralSettings { adaptive_clip });
+        for (&client, machine) in &mut self.machines {
+            let limits = Limits { allow_central: true, ..*machine.budget.limits() };
+            machine.budget = Budget::new(client, limits).expect("limits");
+        }
+        self
+    }
+
+    /// The key of the coordinator's noise, where it adds the noise.
+    pub(super) fn noise_key(&self, round: u64) -> Option<NoiseKey> {
+        let mut draw = rng(self.seed, ClientId(0), round, 4);
+        self.settings.central.map(|_| NoiseKey::generate(&mut draw))
     }
 
     pub(super) fn clients(&self) -> Vec<ClientId> {
@@ -174,7 +198,10 @@ impl Fleet {
     }
 
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
-        let plan = self.settings.plan(round, &self.state.adapter, &self.state.account, &self.key);
+        let plan = {
+            let (adapter, account) = (&self.state.adapter, &self.state.account);
+            self.settings.plan(round, adapter, account, &self.key, self.noise_key(round).as_ref())
+        };
         through_wire(&plan.expect("feasible"))
     }
 
@@ -200,6 +227,7 @@ impl Fleet {
             coordinator: self.key.public_key(),
             root: self.root.public_key(),
             invited: self.machines.keys().copied().collect(),
+            noise: self.noise_key(round),
         };
         (plan, Driver::open(setup, self.state.clone(), START).expect("plan and task belong together"))
     }
@@ -298,7 +326,7 @@ impl Fleet {
                     .expect("clipped for this plan")
             })
             .collect();
-        let sum = plain_sum(&vectors, mechanism.bits() as u8, mechanism.dimension()).expect("one shape");
+        let sum = plain_sum(&vectors, mechanism.bits() as u8, mechanism.ring_dimension()).expect("one shape");
         Run {
             outcome: driver.finish_with_plain_sum(survivors, sum).expect("the cohort is closed"),
             outgoing: Vec::new(),
@@ -313,17 +341,27 @@ impl Fleet {
     /// integers, one coordinate after the other.
     pub(super) fn expected_mean(&self, round: u64, run: &Run, survivors: &[ClientId]) -> Vec<f32> {
         let (mechanism, rotation, context) = run.mechanism.as_ref().expect("a cohort was closed");
-        let mut sum = vec![0_u64; mechanism.dimension()];
+        let mut sum = vec![0_u64; mechanism.ring_dimension()];
         for &client in survivors {
             let delta = self.delta(round, client);
             let mut draw = rng(self.seed, client, round, 1);
             let mut noise = JoinSecrets::generate([0; 32], &[0; 32], &delta, &mut draw).noise(context);
-            let clipped = Clipped::new(delta, terms::CLIP).expect("finite");
+            let clipped = Clipped::new(delta, mechanism.clip()).expect("finite");
             let ring = contribute(clipped, mechanism, rotation, &mut noise).expect("clipped for this plan");
             sum.iter_mut().zip(ring.to_values()).for_each(|(sum, value)| *sum += u64::from(value));
         }
         let sum: Vec<u32> = sum.iter().map(|value| (value % (1 << mechanism.bits())) as u32).collect();
-        let decoded = decode_sum(&sum, mechanism, rotation).expect("in the ring");
+        let decoded = match mechanism {
+            RoundMechanism::Distributed(mechanism) => {
+                decode_sum(&sum, mechanism, rotation).expect("in the ring")
+            }
+            RoundMechanism::Central(mechanism) => {
+                let (key, survivors) = (self.noise_key(round).expect("central"), survivors.len() as u32);
+                let release =
+                    CentralSum::new(sum).release(mechanism, survivors, rotation, &key, context.as_bytes());
+                release.expect("enough survivors").into_sum()
+            }
+        };
         decoded.iter().map(|value| (f64::from(*value) / survivors.len() as f64) as f32).collect()
     }
 }
