@@ -163,7 +163,7 @@ pub struct PrivacyTerms {
     /// Most epsilon that taking part in this round alone may cost, at delta.
     #[prost(double, tag = "8")]
     pub epsilon: f64,
-    /// The law of each client's noise share.
+    /// The law of each client's noise share; discrete Gaussian under central trust, where clients add none.
     #[prost(enumeration = "NoiseLaw", tag = "9")]
     pub noise_law: i32,
     /// Who adds the noise, and is trusted for it. Must be said.
