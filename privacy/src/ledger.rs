@@ -2,6 +2,8 @@
 //! Must never let an entry be changed, dropped or reordered without the head changing.
 
 mod encoding;
+pub mod head;
+pub mod tree;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
