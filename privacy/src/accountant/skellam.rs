@@ -94,10 +94,11 @@ impl SkellamInteger {
         let largest = exponents.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = exponents.iter().map(|exponent| (exponent - largest).exp()).sum();
 
-        // Each ratio in the table passes its error on to at most some sigma others, and logarithms add them up.
+        // Of the table: each ratio passes its error on to some sigma others, and their logarithms are added up. Then of one
+        // product and one sum for each exponent, for which as much is allowed again.
         let tabulated = 2.0 * (end + 64.0) * (mu.sqrt() + 4.0) * f64::EPSILON;
-        let multiplied = 4.0 * f64::EPSILON * table[last].abs();
-        let rounding = (order + excess) * (tabulated + multiplied);
+        let added = (end + 64.0) * table[last].abs() * f64::EPSILON;
+        let rounding = (order + excess) * (tabulated + added);
         // Not finite where the variance is so small that probabilities leave the range of doubles.
         Some((largest + sum.ln() + rounding) / excess).filter(|divergence| divergence.is_finite())
     }
@@ -160,7 +161,7 @@ mod tests {
                     let name = format!("{variance} {shift} 1+{excess}: {found}, not {truth}");
                     assert!(found >= truth, "{name}");
                     // Near order 1 the allowance for rounding shows, and the bound for vectors may be less.
-                    let slack = if excess < 0.1 { 1.05 } else { 1.001 };
+                    let slack = if excess < 0.1 { 1.2 } else { 1.002 };
                     assert!(found <= truth * slack, "{name}");
                 }
             }
@@ -180,7 +181,7 @@ mod tests {
         for kept in [24, 40, 60, 100] {
             let mut cut = whole.clone();
             cut.log_masses.truncate(kept);
-            assert!(cut.by_sum(4.5).is_none_or(|more| more >= truth * (1.0 - 1e-9)), "{kept}");
+            assert!(cut.by_sum(4.5).is_none_or(|more| more >= truth * (1.0 - 1e-7)), "{kept}");
         }
         let shortest = (6..100).find_map(|kept| {
             let mut cut = whole.clone();
