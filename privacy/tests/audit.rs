@@ -46,19 +46,38 @@ fn vectors(name: &str) -> Value {
 fn every_case_of_the_reference_is_met() {
     let reference = vectors("dp_reference.json");
     let cases = reference["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 7);
+    assert_eq!(cases.len(), 15);
     for case in cases {
-        let (steps, delta) = (&case["steps"], &case["delta"]);
+        let (sigma, rate, steps, delta) = (&case["sigma"], &case["q"], &case["steps"], &case["delta"]);
+        let noise = |name| {
+            answer(&format!("epsilon --mechanism {name} --sigma {sigma} --steps {steps} --delta {delta}"))
+        };
         let found = match case["mechanism"].as_str().unwrap() {
             "zcdp->approxdp" => answer(&format!(
                 "epsilon --mechanism zcdp --rho {} --steps {steps} --delta {delta}",
                 case["rho"]
             )),
-            name => {
-                let name = if name == "gaussian" { name } else { "discrete-gaussian" };
-                let sigma = &case["sigma"];
-                answer(&format!("epsilon --mechanism {name} --sigma {sigma} --steps {steps} --delta {delta}"))
+            "gaussian" => noise("gaussian"),
+            "poisson_subsampled_gaussian" => noise(&format!("poisson-gaussian --sampling-rate {rate}")),
+            "discrete_gaussian_1d_sens1" => noise("discrete-gaussian"),
+            "skellam_1d_sens1" => noise("skellam"),
+            "heterogeneous: 500x Poisson(q=.01) Gaussian(1) + 100x Poisson(q=.05) Gaussian(2) + 1x Gaussian(8)" =>
+            {
+                let step = |name: &str, sigma: f64, rate: f64, steps: u32| {
+                    format!(
+                        "[[step]]\nmechanism = '{name}'\nsigma = {sigma}\nsensitivity = 1.0\nsampling_rate = {rate}\n\
+                         steps = {steps}\n"
+                    )
+                };
+                let steps = [
+                    step("poisson-gaussian", 1.0, 0.01, 500),
+                    step("poisson-gaussian", 2.0, 0.05, 100),
+                    step("gaussian", 8.0, 1.0, 1),
+                ];
+                let path = spec("heterogeneous.toml", &format!("delta = {delta}\n{}", steps.concat()));
+                answer(&format!("epsilon --spec {}", path.display()))
             }
+            other => panic!("the reference has a mechanism {other} that this test does not know"),
         };
         let (rdp, expected) = (number(&found, "epsilon_rdp"), case["eps_rdp"].as_f64().unwrap());
         assert!(rdp <= expected * 1.001, "{case}: {rdp}");
@@ -262,6 +281,9 @@ fn wrong_values_are_named_and_end_with_code_1() {
         (format!("{sampled} 0"), "sampling rate 0 is refused; it must be above 0 and at most 1"),
         (format!("{sampled} 1.01"), "sampling rate 1.01 is refused"),
         (format!("{sampled} nan"), "sampling rate NaN is refused"),
+        (format!("{gaussian} -1e-3"), "sigma -0.001 is refused"),
+        (format!("{sampled} -1e-3"), "sampling rate -0.001 is refused"),
+        (format!("{at_delta} -1e-5"), "delta -0.00001 is refused"),
         (format!("{at_delta} 0"), "delta 0 is refused; it must lie strictly between 0 and 1"),
         (format!("{at_delta} 1"), "delta 1 is refused"),
         (format!("{at_delta} nan"), "delta NaN is refused"),

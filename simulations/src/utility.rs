@@ -197,6 +197,19 @@ impl Settings {
         if self.coordinates == 0 {
             return wrong("coordinates", "0".to_owned(), "at least 1");
         }
+        // Of these no plan speaks; they are mistakes, not points at which nothing serves.
+        if let Some(z) = self.noise_multipliers.iter().find(|z| !(**z > 0.0 && z.is_finite())) {
+            return wrong("noise multiplier", z.to_string(), "a positive finite number");
+        }
+        if self.dimensions.contains(&0) {
+            return wrong("dimension", "0".to_owned(), "at least 1");
+        }
+        if let Some(clients) = self.clients.iter().find(|clients| **clients < 2) {
+            return wrong("number of clients", clients.to_string(), "at least 2");
+        }
+        if let Some(bits) = self.bits.iter().find(|bits| !(8..=24).contains(*bits)) {
+            return wrong("number of bits", bits.to_string(), "within 8 to 24");
+        }
         Ok(())
     }
 
@@ -517,6 +530,12 @@ pub(crate) mod tests {
         let refused = |settings: Settings| utility(&settings, &Silent).expect_err("refused").to_string();
         assert!(refused(Settings { delta: 1.0, ..settings() }).contains("delta is 1"));
         assert!(refused(Settings { coordinates: 0, ..settings() }).contains("coordinates is 0"));
+        assert!(
+            refused(Settings { noise_multipliers: vec![1.0, f64::NAN], ..settings() }).contains("is NaN")
+        );
+        assert!(refused(Settings { dimensions: vec![0], ..settings() }).contains("dimension is 0"));
+        assert!(refused(Settings { clients: vec![1], ..settings() }).contains("clients is 1"));
+        assert!(refused(Settings { bits: vec![33], ..settings() }).contains("bits is 33"));
         let all = Settings { fractions: vec![points(9_800)], ..settings() };
         assert!(refused(all).contains("0 colluding and 0.98 dropping out"));
     }

@@ -182,6 +182,19 @@ fn plan(clients: &str, fraction: &str, more: &[&str]) -> Output {
 }
 
 #[test]
+fn negative_values_are_refused_by_what_they_mean() {
+    let output = plan("80", "-0.1", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("\"-0.1\" is not a fraction"), "{}", text(&output.stderr));
+    let output = plan("80", "0.1", &["--delta", "-1e-5", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("delta -0.00001 is refused"), "{}", text(&output.stdout));
+    let output = sim(&["bench-secagg", "--clients", "80", "--dimension", "10", "--dropout", "-0.1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("\"-0.1\" is not a fraction"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_plan_is_printed_or_its_reason() {
     let output = plan("80", "0.1", &["--threat", "semi_malicious", "--json"]);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));

@@ -215,8 +215,13 @@ mod tests {
     fn agrees_with_dp_accounting() {
         let reference = include_str!("../../tests/vectors/dp_reference.json");
         let reference: Reference = serde_json::from_str(reference).unwrap();
-        assert_eq!(reference.cases.len(), 7);
-        for case in reference.cases {
+        assert_eq!(reference.cases.len(), 15);
+        // The curves that are straight lines; `tests/audit.rs` asks for all cases.
+        let straight = ["gaussian", "discrete_gaussian_1d_sens1", "zcdp->approxdp"];
+        let cases: Vec<Case> =
+            reference.cases.into_iter().filter(|case| straight.contains(&case.mechanism.as_str())).collect();
+        assert_eq!(cases.len(), 7);
+        for case in cases {
             let noise_multiplier = match (case.sigma, case.rho) {
                 (Some(sigma), None) => sigma,
                 (None, Some(rho)) => (0.5 / rho).sqrt(),

@@ -3,7 +3,7 @@
 
 use super::distributed::{DistributedGaussian, tau};
 use super::poisson_gaussian::PoissonGaussian;
-use super::skellam::SkellamNoise;
+use super::skellam::{SkellamInteger, SkellamNoise};
 use super::{AccountantError, conversion, laplace};
 use crate::mechanism::{Adjacency, MIN_LOCAL_SIGMA};
 
@@ -30,6 +30,7 @@ enum Law {
     },
     PoissonGaussian(Box<PoissonGaussian>),
     Skellam(SkellamNoise),
+    SkellamInteger(Box<SkellamInteger>),
     SumOfDiscreteGaussians {
         bound: DistributedGaussian,
         tau: f64,
@@ -110,6 +111,18 @@ impl RenyiDivergence {
         }
     }
 
+    /// Skellam noise of total variance `variance` on one integer that one client moves by at most `sensitivity`: the
+    /// divergence itself at every real order, from the probabilities, up to deviations of about 200; beyond that, and where
+    /// it is smaller, the bound of [`RenyiDivergence::skellam`].
+    #[must_use]
+    pub fn skellam_on_an_integer(variance: f64, sensitivity: u32) -> Self {
+        if variance > 0.0 {
+            Self(Law::SkellamInteger(Box::new(SkellamInteger::new(variance, sensitivity))))
+        } else {
+            UNBOUNDED
+        }
+    }
+
     /// A sum of `honest` discrete Gaussians of parameter `local_sigma` in each of `dimension` coordinates of an integer
     /// vector, for adjacent vectors at most `sensitivity` apart in Euclidean norm (Kairouz, Liu, Steinke 2021, proposition
     /// 14, which asks for a `local_sigma` of at least one half).
@@ -145,6 +158,7 @@ impl RenyiDivergence {
             Law::Laplace { scale } => laplace::divergence(*scale, excess),
             Law::PoissonGaussian(pair) => pair.divergence(excess),
             Law::Skellam(noise) => noise.divergence(excess),
+            Law::SkellamInteger(noise) => noise.divergence(excess),
             Law::SumOfDiscreteGaussians { bound, tau } => bound.divergence(*tau, order),
         }
     }

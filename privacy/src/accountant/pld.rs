@@ -15,6 +15,7 @@ mod quadrature;
 use super::AccountantError;
 use crate::mechanism::Adjacency;
 pub use exact_gaussian::{gaussian_delta, gaussian_epsilon};
+pub(super) use integer::skellam_log_masses;
 use integer::{IntegerNoise, Law};
 use laplace::Laplace;
 use mixture::Mixture;

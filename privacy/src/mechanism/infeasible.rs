@@ -9,7 +9,7 @@ use crate::units::BasisPoints;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Infeasible {
     /// A parameter that must be a positive finite number is not.
-    #[error("{name} is {value}; it must be a positive finite number")]
+    #[error("{name} is {value:?}; it must be a positive finite number")]
     NotPositive {
         /// The parameter.
         name: &'static str,
@@ -17,7 +17,7 @@ pub enum Infeasible {
         value: f64,
     },
     /// The clip norm is outside what the pipeline carries.
-    #[error("clip is {clip}; it must be between {MIN_CLIP:e} and {MAX_CLIP:e}")]
+    #[error("clip is {clip:?}; it must be between {MIN_CLIP:e} and {MAX_CLIP:e}")]
     Clip {
         /// What was given.
         clip: f64,
@@ -158,10 +158,7 @@ pub enum Infeasible {
         dimension: usize,
     },
     /// The sum would not fit into the ring.
-    #[error(
-        "at scale {scale} the sum needs a range of {range:.0} but {bits} bits hold {available}; \
-         use more bits, a smaller scale, a smaller cohort or a smaller noise_multiplier"
-    )]
+    #[error("{}", too_small(*bits, *scale, *range, *available))]
     RangeTooSmall {
         /// Bits per coordinate.
         bits: u32,
@@ -172,4 +169,20 @@ pub enum Infeasible {
         /// `2^bits`.
         available: f64,
     },
+}
+
+/// What to do about a range that is too small depends on whether any scale would fit.
+fn too_small(bits: u32, scale: f64, range: f64, available: f64) -> String {
+    let needed = format!("a range of {range:.0} but {bits} bits hold {available:.0}");
+    if scale > 0.0 {
+        format!(
+            "at scale {scale} the sum needs {needed}; use more bits, a smaller scale, a smaller cohort or a smaller \
+             noise_multiplier"
+        )
+    } else {
+        format!(
+            "at any scale rounding and noise alone need {needed}; use more bits, a smaller dimension, a smaller cohort or a \
+             smaller noise_multiplier"
+        )
+    }
 }

@@ -93,6 +93,14 @@ fn the_scale_is_the_largest_and_the_bits_are_the_fewest() {
 }
 
 #[test]
+fn a_range_that_no_scale_fits_is_not_blamed_on_the_scale() {
+    let loud = Mechanism::build_with_bits(&request(128, 1 << 19, 4.0), 12).unwrap_err().to_string();
+    assert!(loud.starts_with("at any scale rounding and noise alone need a range of"), "{loud}");
+    let fine = Mechanism::with_encoding(&request(128, 6144, 1.0), 12, 1e4).unwrap_err().to_string();
+    assert!(fine.starts_with("at scale 10000 the sum needs") && fine.contains("a smaller scale"), "{fine}");
+}
+
+#[test]
 fn more_than_sixteen_bits_only_where_sixteen_do_not_do() {
     // Above the target at 16 bits, but feasible: stays there.
     let wide = Mechanism::build(&request(10_000, 10_000_000, 1.0)).unwrap();

@@ -12,6 +12,7 @@ use super::bars::Bars;
 use super::say;
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct BenchSecagg {
     /// Clients in the cohort, 3 to 16384
     #[arg(long, value_name = "N")]

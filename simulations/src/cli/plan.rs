@@ -14,6 +14,7 @@ const THREATS: [&str; 2] = ["semi_malicious", "honest_but_curious"];
 const ADJACENCIES: [&str; 2] = ["zero-out", "replace-one"];
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Plan {
     /// Clients in the cohort
     #[arg(long, value_name = "N")]
@@ -37,16 +38,16 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "D")]
     dimension: usize,
     /// Clip norm, in the units of the update
-    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    #[arg(long, value_name = "C", allow_hyphen_values = true)]
     clip: f64,
     /// Standard deviation of the noise over the sensitivity
-    #[arg(long, value_name = "Z", allow_negative_numbers = true)]
+    #[arg(long, value_name = "Z", allow_hyphen_values = true)]
     noise_multiplier: f64,
     /// Which cohorts are neighbours: one update replaced by zero, or by any other
     #[arg(long, default_value = ADJACENCIES[0], value_parser = PossibleValuesParser::new(ADJACENCIES).map(adjacency))]
     adjacency: Adjacency,
     /// The probability at which epsilon is stated
-    #[arg(long, value_name = "P", default_value_t = 1e-5, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", default_value_t = 1e-5, allow_hyphen_values = true)]
     delta: f64,
     /// Print one JSON object on standard output; where there is no plan it has a `reason` alone, and the exit code is 1
     #[arg(long)]

@@ -14,6 +14,7 @@ use super::bars::Bars;
 use super::say;
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Utility {
     /// Write figures (SVG) and tables (CSV) into this folder
     #[arg(long, value_name = "DIR")]
@@ -34,7 +35,7 @@ pub(crate) struct Utility {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4")]
     noise_multipliers: Vec<f64>,
     /// The probability at which epsilons are compared
-    #[arg(long, value_name = "P", default_value_t = 1e-5)]
+    #[arg(long, value_name = "P", default_value_t = 1e-5, allow_hyphen_values = true)]
     delta: f64,
     /// Fractions of the cohort that are assumed to collude, and to drop out
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.05,0.1,0.15,0.2,0.25,0.3")]

@@ -88,7 +88,7 @@ impl Law {
 /// Logarithms of the probabilities of 0 up to `farthest` under a Skellam law.
 ///
 /// The ratios `r_x = I_(x+1)(mu) / I_x(mu)` obey `r_x = 1 / (2 (x+1) / mu + r_(x+1))`, stable downwards.
-fn skellam_log_masses(variance: f64, farthest: i64) -> Vec<f64> {
+pub(in crate::accountant) fn skellam_log_masses(variance: f64, farthest: i64) -> Vec<f64> {
     let farthest = usize::try_from(farthest).unwrap_or(0);
     // Each step contracts by r^2; start close (Amos 1974) and far enough above.
     let beginning = farthest + 64 + (6.0 * variance.sqrt()) as usize;

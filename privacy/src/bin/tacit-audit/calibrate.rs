@@ -27,10 +27,10 @@ const PLENTY: f64 = (1 << 12) as f64;
 )]
 pub(crate) struct Calibrate {
     /// The largest epsilon that is allowed
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     epsilon: f64,
     /// Probability with which the promise may fail; far below one over the number of clients
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     delta: f64,
     /// How often the mechanism runs on the same clients
     #[arg(long, default_value_t = 1)]
@@ -40,10 +40,10 @@ pub(crate) struct Calibrate {
     mechanism: Option<Name>,
     /// How far one client's update can move the sum: its largest Euclidean length, for laplace its largest l1 norm; a whole
     /// number for discrete-gaussian and skellam; twice as much counts under replace-one [default: 1]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sensitivity: Option<f64>,
     /// Probability with which each client joins one step, independently, unseen by whoever looks at the output
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sampling_rate: Option<f64>,
     /// Clients whose shares of noise can be relied on: survivors less those who may collude
     #[arg(long)]

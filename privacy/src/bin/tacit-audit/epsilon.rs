@@ -44,17 +44,17 @@ pub(crate) struct Epsilon {
     mechanism: Option<Name>,
     /// Standard deviation of the total noise (of Laplace noise too: its scale is sigma over the square root of 2); of
     /// distributed-discrete-gaussian, of one client's share
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sigma: Option<f64>,
     /// How far one client's update can move the sum: its largest Euclidean length, for laplace its largest l1 norm; a whole
     /// number for discrete-gaussian and skellam; twice as much counts under replace-one [default: 1]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sensitivity: Option<f64>,
     /// Probability with which each client joins one step, independently, unseen by whoever looks at the output
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     sampling_rate: Option<f64>,
     /// Cost of one step in zero-concentrated differential privacy
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     rho: Option<f64>,
     /// Clients whose shares of noise can be relied on: survivors less those who may collude
     #[arg(long)]
@@ -69,7 +69,7 @@ pub(crate) struct Epsilon {
     #[arg(long, default_value_t = 1)]
     steps: u64,
     /// Probability with which the promise may fail; far below one over the number of clients
-    #[arg(long, required_unless_present = "spec")]
+    #[arg(long, required_unless_present = "spec", allow_hyphen_values = true)]
     delta: Option<f64>,
     /// Compose what this TOML file lists, instead of one mechanism
     #[arg(long, value_name = "FILE", conflicts_with_all = [

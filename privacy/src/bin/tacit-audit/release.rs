@@ -26,7 +26,7 @@ impl Release {
                 RenyiDivergence::discrete_gaussian(sigma, f64::from(sensitivity))
             }
             Self::Skellam { variance, sensitivity } => {
-                RenyiDivergence::skellam(variance, f64::from(sensitivity), f64::from(sensitivity))
+                RenyiDivergence::skellam_on_an_integer(variance, sensitivity)
             }
             Self::Laplace { scale } => RenyiDivergence::laplace(scale),
             Self::Zcdp { rho } => RenyiDivergence::zcdp(rho),
