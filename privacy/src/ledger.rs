@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
 use crate::mechanism::Mechanism;
+use crate::number::shortest;
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
@@ -111,8 +112,10 @@ pub enum LedgerError {
     },
     /// Epsilon or delta is not a number that a guarantee can have.
     #[error(
-        "entry {position} (round {round}) states epsilon {epsilon} at delta {delta}; epsilon must be finite \
-         and not negative, delta between 0 and 1"
+        "entry {position} (round {round}) states epsilon {} at delta {}; epsilon must be finite \
+         and not negative, delta between 0 and 1",
+        shortest(*epsilon),
+        shortest(*delta)
     )]
     InvalidBudget {
         /// Place of the entry, from 0.
@@ -126,8 +129,11 @@ pub enum LedgerError {
     },
     /// An entry states less than the round alone costs.
     #[error(
-        "entry {position} (round {round}) states epsilon {epsilon}, but this round alone costs {cost} at \
-         delta {delta}; state what `epsilon_spent` gives"
+        "entry {position} (round {round}) states epsilon {}, but this round alone costs {} at delta {}; state what \
+         `epsilon_spent` gives",
+        shortest(*epsilon),
+        shortest(*cost),
+        shortest(*delta)
     )]
     Understated {
         /// Place of the entry, from 0.

@@ -60,6 +60,7 @@ mod keystream;
 pub mod ledger;
 mod mechanism;
 mod noise;
+mod number;
 mod rotate;
 mod sampler;
 mod seed;
@@ -79,6 +80,7 @@ pub use mechanism::{
     Mechanism, MechanismRequest, NoiseLaw,
 };
 pub use noise::Noised;
+pub use number::shortest;
 pub use rotate::Rotated;
 pub use sampler::{
     DISTANCE as SAMPLER_DISTANCE, DiscreteGaussian, MAX_SKELLAM_VARIANCE, MAX_VARIANCE, MIN_VARIANCE,
