@@ -15,6 +15,8 @@ mod skellam;
 mod spent;
 mod zcdp;
 
+use crate::number::shortest;
+
 pub use calibration::{CalibrationError, calibrate};
 pub use curve::RdpCurve;
 pub(crate) use distributed::{DistributedGaussian, tau};
@@ -29,12 +31,23 @@ pub use zcdp::{zcdp_epsilon, zcdp_epsilon_bun_steinke};
 pub enum AccountantError {
     /// The target delta is not a probability that a guarantee can be stated for.
     #[error(
-        "delta {0} is refused; it must lie strictly between 0 and 1, and far below one over the number of \
-         clients"
+        "delta {} is refused; it must lie strictly between 0 and 1, and far below one over the number of \
+         clients",
+        shortest(*.0)
     )]
     DeltaOutOfRange(f64),
+    /// The target delta is too small for privacy loss distributions in double precision.
+    #[error(
+        "delta {delta:e} is below {least:e}, the least that privacy loss distributions resolve; take the Rényi bound"
+    )]
+    DeltaTooSmall {
+        /// The target delta.
+        delta: f64,
+        /// The least accepted.
+        least: f64,
+    },
     /// The sampling rate is not a probability with which anybody takes part.
-    #[error("sampling rate {0} is refused; it must be above 0 and at most 1, which is no sampling")]
+    #[error("sampling rate {} is refused; it must be above 0 and at most 1, which is no sampling", shortest(*.0))]
     SamplingRateOutOfRange(f64),
     /// Nothing of delta is left after what protocol and sampling cost.
     #[error(
@@ -85,12 +98,13 @@ pub enum AccountantError {
         found: usize,
     },
     /// A stored curve has a value that no divergence has.
-    #[error("a stored curve has the divergence {0}, which is negative or not a number")]
+    #[error("a stored curve has the divergence {}, which is negative or not a number", shortest(*.0))]
     InvalidDivergence(f64),
     /// A mechanism's parameter is one that the privacy loss distribution is not computed for.
     #[error(
-        "{name} {value} is refused; it must be a number from {smallest:e} to {largest:e}, so choose other units \
-         for noise and sensitivity or take the Rényi bound"
+        "{name} {} is refused; it must be a number from {smallest:e} to {largest:e}, so choose other units \
+         for noise and sensitivity or take the Rényi bound",
+        shortest(*value)
     )]
     ParameterOutOfRange {
         /// Which parameter.

@@ -1,6 +1,7 @@
 //! What can go wrong between a raw update and its noised form, or between a sum and its decoded form.
 //! Must never carry a coordinate's value of a client's update: messages end up in logs.
 
+use crate::number::shortest;
 use crate::sampler::SkellamError;
 
 /// Why the pipeline from update to noised vector, or from sum to estimate, stopped.
@@ -21,7 +22,7 @@ pub enum PipelineError {
         kind: &'static str,
     },
     /// The clip norm is not a number that the pipeline can carry.
-    #[error("clip norm {clip} is refused; it must be between {minimum:e} and {maximum:e}")]
+    #[error("clip norm {} is refused; it must be between {minimum:e} and {maximum:e}", shortest(*clip))]
     ClipOutOfRange {
         /// The clip norm given.
         clip: f64,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
 use crate::central::AdaptiveClip;
+use crate::number::shortest;
 use crate::round_mechanism::RoundMechanism;
 
 /// A SHA-256 digest.
@@ -125,8 +126,10 @@ pub enum LedgerError {
     },
     /// Epsilon or delta is not a number that a guarantee can have.
     #[error(
-        "entry {position} (round {round}) states epsilon {epsilon} at delta {delta}; epsilon must be finite \
-         and not negative, delta between 0 and 1"
+        "entry {position} (round {round}) states epsilon {} at delta {}; epsilon must be finite \
+         and not negative, delta between 0 and 1",
+        shortest(*epsilon),
+        shortest(*delta)
     )]
     InvalidBudget {
         /// Place of the entry, from 0.
@@ -140,8 +143,11 @@ pub enum LedgerError {
     },
     /// An entry states less than the round alone costs.
     #[error(
-        "entry {position} (round {round}) states epsilon {epsilon}, but this round alone costs {cost} at \
-         delta {delta}; state what `epsilon_spent` gives"
+        "entry {position} (round {round}) states epsilon {}, but this round alone costs {} at delta {}; state what \
+         `epsilon_spent` gives",
+        shortest(*epsilon),
+        shortest(*cost),
+        shortest(*delta)
     )]
     Understated {
         /// Place of the entry, from 0.

@@ -63,6 +63,7 @@ mod keystream;
 pub mod ledger;
 mod mechanism;
 mod noise;
+mod number;
 mod rotate;
 mod round_mechanism;
 mod sampler;
@@ -87,6 +88,7 @@ pub use mechanism::{
     Mechanism, MechanismRequest, NoiseLaw,
 };
 pub use noise::Noised;
+pub use number::shortest;
 pub use rotate::Rotated;
 pub use round_mechanism::RoundMechanism;
 pub use sampler::{

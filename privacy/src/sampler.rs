@@ -16,6 +16,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rand_core::CryptoRng;
 
 use crate::keystream::KeyStream;
+use crate::number::shortest;
 use chain::Chain;
 use table::Table;
 
@@ -43,7 +44,7 @@ pub struct DiscreteGaussian {
 
 /// A variance that the sampler cannot serve.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("noise variance {0} is outside {MIN_VARIANCE} to {MAX_VARIANCE} squared integer units")]
+#[error("noise variance {} is outside {MIN_VARIANCE} to {MAX_VARIANCE} squared integer units", shortest(self.0))]
 pub struct VarianceOutOfRange(pub f64);
 
 impl DiscreteGaussian {

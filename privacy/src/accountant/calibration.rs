@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::number::shortest;
+
 /// The answer is at most this much, relatively, above the least noise multiplier.
 const TOLERANCE: f64 = 1e-6;
 /// Least noise multiplier that is tried.
@@ -13,11 +15,12 @@ const LARGEST: f64 = (1_u64 << 30) as f64;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CalibrationError {
     /// The target is not a loss that a mechanism can have.
-    #[error("epsilon {0} is refused as a target; it must be above 0 and finite")]
+    #[error("epsilon {} is refused as a target; it must be above 0 and finite", shortest(*.0))]
     TargetOutOfRange(f64),
     /// Even the largest noise does not meet the target.
     #[error(
-        "no noise multiplier up to 2^30 keeps epsilon within {target}{}; allow a larger epsilon or delta, or fewer steps",
+        "no noise multiplier up to 2^30 keeps epsilon within {}{}; allow a larger epsilon or delta, or fewer steps",
+        shortest(*target),
         because(.reason)
     )]
     Unreachable {
@@ -28,7 +31,8 @@ pub enum CalibrationError {
     },
     /// Even the smallest noise meets the target.
     #[error(
-        "every noise multiplier down to 2^-20 keeps epsilon within {0}: at this target no noise is needed worth naming"
+        "every noise multiplier down to 2^-20 keeps epsilon within {}: at this target no noise is needed worth naming",
+        shortest(*.0)
     )]
     AlwaysMet(f64),
 }

@@ -24,10 +24,14 @@ use plan::Question;
 
 /// Most releases that are composed numerically; Gaussian ones without sampling do not count.
 const MAX_RELEASES: u64 = 100_000_000;
+/// Least delta for which an epsilon is computed.
+const LEAST_DELTA: f64 = 1e-280;
 /// The range of standard deviations and scales of continuous noise, in multiples of the sensitivity.
 const CONTINUOUS_NOISE: (f64, f64) = (1e-2, 1e9);
 /// The range of standard deviations of noise on the integers.
 const INTEGER_NOISE: (f64, f64) = (1e-1, 1e6);
+/// The same of variances.
+const INTEGER_NOISE_VARIANCE: (f64, f64) = (1e-2, 1e12);
 /// Sampling rates below this are rounded up to it.
 const MIN_RATE: f64 = 1e-12;
 /// The largest sensitivity of Skellam noise, whose probabilities are tabulated that far.
@@ -117,7 +121,7 @@ impl PrivacyLoss {
     /// # Errors
     /// [`AccountantError::ParameterOutOfRange`].
     pub fn skellam(variance: f64, sensitivity: u32) -> Result<Self, AccountantError> {
-        check("variance", variance, (INTEGER_NOISE.0.powi(2), INTEGER_NOISE.1.powi(2)))?;
+        check("variance", variance, INTEGER_NOISE_VARIANCE)?;
         check("sensitivity", f64::from(sensitivity), (1.0, f64::from(MAX_SKELLAM_SENSITIVITY)))?;
         let law = Law::Skellam { variance };
         Ok(Self::once(Pair::Integer(IntegerNoise { law, sensitivity })))
@@ -163,12 +167,15 @@ impl PrivacyLoss {
     /// The smallest epsilon that is known at `delta`: above the true one by 1e-4 of it or less, never below.
     ///
     /// # Errors
-    /// [`AccountantError::DeltaOutOfRange`] unless `0 < delta < 1`; [`AccountantError::Unbounded`] when the
-    /// noise is too small for a finite answer.
+    /// [`AccountantError::DeltaOutOfRange`] unless `0 < delta < 1`; [`AccountantError::DeltaTooSmall`] below 1e-280;
+    /// [`AccountantError::Unbounded`] when the noise is too small for a finite answer.
     pub fn epsilon(&self, delta: f64) -> Result<f64, AccountantError> {
-        // The smallest subnormal numbers have no digits.
-        if !(delta > 1e-280 && delta < 1.0) {
+        if !(delta > 0.0 && delta < 1.0) {
             return Err(AccountantError::DeltaOutOfRange(delta));
+        }
+        // The smallest subnormal numbers have no digits.
+        if delta < LEAST_DELTA {
+            return Err(AccountantError::DeltaTooSmall { delta, least: LEAST_DELTA });
         }
         if self.gaussian == f64::INFINITY {
             return Err(AccountantError::Unbounded);

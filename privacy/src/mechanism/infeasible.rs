@@ -3,13 +3,14 @@
 
 use super::{MAX_BITS, MAX_CLIENTS, MAX_DIMENSION, MAX_INFLATION, MIN_BITS, MIN_LOCAL_SIGMA};
 use crate::clip::{MAX_CLIP, MIN_CLIP};
+use crate::number::shortest;
 use crate::units::BasisPoints;
 
 /// Why a mechanism cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Infeasible {
     /// A parameter that must be a positive finite number is not.
-    #[error("{name} is {value:?}; it must be a positive finite number")]
+    #[error("{name} is {}; it must be a positive finite number", shortest(*value))]
     NotPositive {
         /// The parameter.
         name: &'static str,
@@ -17,7 +18,7 @@ pub enum Infeasible {
         value: f64,
     },
     /// The clip norm is outside what the pipeline carries.
-    #[error("clip is {clip:?}; it must be between {MIN_CLIP:e} and {MAX_CLIP:e}")]
+    #[error("clip is {}; it must be between {MIN_CLIP:e} and {MAX_CLIP:e}", shortest(*clip))]
     Clip {
         /// What was given.
         clip: f64,
@@ -85,8 +86,9 @@ pub enum Infeasible {
     /// A client's noise share would be too narrow for the sum of shares to resemble a Gaussian.
     #[error(
         "at {bits} bits a client's noise share has standard deviation {local_sigma:.4}, below \
-         {MIN_LOCAL_SIGMA}; raise noise_multiplier (now {noise_multiplier}) or the bits, or shrink the \
-         cohort"
+         {MIN_LOCAL_SIGMA}; raise noise_multiplier (now {}) or the bits, or shrink the \
+         cohort",
+        shortest(*noise_multiplier)
     )]
     NoiseTooSmall {
         /// Bits per coordinate.
@@ -98,8 +100,9 @@ pub enum Infeasible {
     },
     /// A client's noise share is wider than the sampler serves.
     #[error(
-        "at {bits} bits a client's noise share has standard deviation {local_sigma:.0}, above the {largest:.0} up to \
-         which the law {law} has a sampler; lower the scale, use fewer bits or enlarge the cohort"
+        "at {bits} bits a client's noise share has standard deviation {}, above the {largest:.0} up to \
+         which the law {law} has a sampler; lower the scale, use fewer bits or enlarge the cohort",
+        shortest(local_sigma.round())
     )]
     NoiseTooLarge {
         /// Bits per coordinate.
@@ -143,9 +146,10 @@ pub enum Infeasible {
     TargetQuantile(f64),
     /// Rounding lengthens the updates too much at the largest scale that fits.
     #[error(
-        "at {bits} bits rounding {dimension} coordinates inflates the sensitivity {inflation:.3} times, \
+        "at {bits} bits rounding {dimension} coordinates inflates the sensitivity {} times, \
          above {MAX_INFLATION}; use more bits, a smaller dimension, a cohort smaller than {clients} or a \
-         smaller noise_multiplier"
+         smaller noise_multiplier",
+        shortest((inflation * 1e3).round() / 1e3)
     )]
     Inflated {
         /// Bits per coordinate.

@@ -15,6 +15,7 @@ use super::spectrum::Spectrum;
 use super::table::Table;
 use super::{DiscreteGaussian, MIN_VARIANCE, VARIANCE_STEP, add_levels};
 use crate::keystream::KeyStream;
+use crate::number::shortest;
 
 /// Largest variance accepted, the square of standard deviation 2^15.
 pub const MAX_SKELLAM_VARIANCE: f64 = (1_u64 << 30) as f64;
@@ -60,7 +61,10 @@ pub(super) struct Parts {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SkellamError {
     /// The variance is outside what is served.
-    #[error("Skellam variance {0} is outside {MIN_VARIANCE} to {MAX_SKELLAM_VARIANCE} squared integer units")]
+    #[error(
+        "Skellam variance {} is outside {MIN_VARIANCE} to {MAX_SKELLAM_VARIANCE} squared integer units",
+        shortest(*.0)
+    )]
     VarianceOutOfRange(f64),
     /// The table did not pass its own check.
     #[error(

@@ -87,8 +87,8 @@ impl Composed {
                 .process_with_scratch(&mut folded, &mut spectrum, &mut scratch)
                 .expect("the buffers were made by the plan for this size");
             // The heaviest probability is at index 0 and 1 less the others': no transform, and no rounding where
-            // the others are few.
-            let error = transform_error * tilted.others + tilted.dropped;
+            // the others are few. What that differs from the heaviest as computed is an error too.
+            let error = transform_error * tilted.others + tilted.dropped + tilted.mismatch;
             let negligible = ((LOG_NEGLIGIBLE - 40.0) / count).exp();
             for (product, value) in product.iter_mut().zip(&spectrum) {
                 product.multiply(value - tilted.others, count, error, negligible);
@@ -97,7 +97,7 @@ impl Composed {
             offsets += count * losses.at(tilted.origin).abs();
             log_slack += count * tilted.relative_error;
             log_factor += count * tilted.log_factor;
-            log_above += count * log_moment(losses, window.tilt_above);
+            log_above += count * log_moment_above(losses, window.tilt_above);
             infinite += count * losses.infinite;
             highest += count * losses.range().1;
         }
@@ -132,10 +132,14 @@ impl Composed {
         let above = if highest <= top + loss_error {
             0.0
         } else {
-            (log_above - window.tilt_above * top).exp() * (1.0 + 1e-6)
+            let exponent = log_above - window.tilt_above * top;
+            (exponent + 4.0 * ROUNDOFF * (log_above.abs() + exponent.abs())).exp()
         };
-        let log_factor = log_factor + log_slack;
-        Self { step, lowest, tilted, tilt, log_factor, beyond: infinite + above, loss_error }
+        // Each point's share is multiplied and added once for each point below it.
+        let sums = 4.0 * ROUNDOFF * points as f64;
+        let log_factor = log_factor + log_slack + sums;
+        let beyond = (infinite + above) * (1.0 + sums);
+        Self { step, lowest, tilted, tilt, log_factor, beyond, loss_error }
     }
 
     /// Goes down from the top until `stop` says so: of each point's loss and the delta there. Returns that point
@@ -200,13 +204,15 @@ struct Tilted {
     relative_error: f64,
     /// The sum of masses so small that the bound does not hold for them.
     dropped: f64,
+    /// How far the largest mass is from 1 less the others.
+    mismatch: f64,
 }
 
 impl Tilted {
     fn new(losses: &Losses, tilt: f64) -> Self {
         /// Together, masses below this do not matter to anything.
         const NEGLIGIBLE: f64 = 1e-30;
-        let log_factor = log_moment(losses, tilt);
+        let mut log_factor = log_moment(losses, tilt);
         let (mut largest_shift, mut dropped) = (0.0_f64, 0.0);
         let (mut heaviest, mut origin) = (0.0, 0);
         let mut masses = Vec::with_capacity(losses.masses.len());
@@ -223,13 +229,18 @@ impl Tilted {
                 (heaviest, origin) = (tilted, index);
             }
         }
+        // What is left of 1 would otherwise be the rounding error of an exponent.
+        let total = compensated_sum(&masses);
+        masses.iter_mut().for_each(|(_, mass)| *mass /= total);
+        log_factor += total.ln();
+        heaviest /= total;
+        dropped /= total;
         masses.retain(|(index, _)| *index != origin);
-        let others = masses.iter().map(|(_, mass)| mass).sum();
-        // The last term is for the sums.
-        let relative_error = losses.relative_error
-            + 4.0 * ROUNDOFF * (largest_shift + log_factor.abs() + 4.0)
-            + ROUNDOFF * (masses.len() as f64).sqrt();
-        Self { masses, log_factor, origin, others, relative_error, dropped }
+        let others = compensated_sum(&masses);
+        let mismatch = (1.0 - others - heaviest).abs() + ROUNDOFF;
+        let relative_error =
+            losses.relative_error + 4.0 * ROUNDOFF * (largest_shift + log_factor.abs() + 4.0);
+        Self { masses, log_factor, origin, others, relative_error, dropped, mismatch }
     }
 
     /// All but the heaviest, modulo the length of the transform, the length that a circular convolution wraps at.
@@ -242,6 +253,17 @@ impl Tilted {
     }
 }
 
+/// The sum of masses, to a unit or two of roundoff whatever their number (Neumaier 1974).
+fn compensated_sum(masses: &[(i64, f64)]) -> f64 {
+    let add = |(sum, lost): (f64, f64), mass: f64| {
+        let next = sum + mass;
+        let error = if sum >= mass { (sum - next) + mass } else { (mass - next) + sum };
+        (next, lost + error)
+    };
+    let (sum, lost) = masses.iter().map(|(_, mass)| *mass).fold((0.0, 0.0), add);
+    sum + lost
+}
+
 /// `ln E[e^(tilt L); L finite]`.
 fn log_moment(losses: &Losses, tilt: f64) -> f64 {
     let largest = losses
@@ -252,6 +274,15 @@ fn log_moment(losses: &Losses, tilt: f64) -> f64 {
     let sum: f64 =
         losses.masses.iter().map(|(index, mass)| mass * (tilt * losses.at(*index) - largest).exp()).sum();
     largest + sum.ln()
+}
+
+/// An upper bound on [`log_moment`] of the true masses.
+fn log_moment_above(losses: &Losses, tilt: f64) -> f64 {
+    let (lowest, highest) = losses.range();
+    let largest_shift = tilt * lowest.abs().max(highest.abs());
+    let computed = log_moment(losses, tilt);
+    let terms = losses.masses.len() as f64 + largest_shift + computed.abs() + 4.0;
+    computed + losses.relative_error + 4.0 * ROUNDOFF * terms
 }
 
 /// A product of powers of complex numbers of absolute value at most 1, each known up to an error.

@@ -22,6 +22,9 @@ const FEWEST_POINTS: usize = 64;
 const LOG_CUT: f64 = 17.0;
 /// How much of their leading digits, as a natural logarithm, deltas may lose to a smaller tilt than the best.
 const LOG_DIGITS: f64 = 9.0;
+/// By how much, as a natural logarithm, the tilted sum's own probability may exceed delta where the tilt is smaller than
+/// the best: a transform resolves some 1e-14 of it, and where losses are rare and large the best has little to spare.
+const LOG_RESOLVED: f64 = 14.0;
 /// Deltas below `e^-650` are not resolved but rounded up to it: doubles end at `e^-708`.
 const LOG_LEAST_DELTA: f64 = -650.0;
 
@@ -181,7 +184,8 @@ impl<'a> Question<'a> {
 /// smaller one has a much shorter range.
 fn tilt_and_range(sum: &Sum, target: &Target, most: f64) -> (f64, f64, f64) {
     let best = sum.tilt_with_mean(target.epsilon, LOG_LEAST_DELTA, most);
-    let allowed = sum.cumulants(best).value - best * target.epsilon + LOG_DIGITS;
+    let least = sum.cumulants(best).value - best * target.epsilon;
+    let allowed = (least + LOG_DIGITS).min(target.log_delta + LOG_RESOLVED);
     let range = |tilt: f64| {
         let (highest, _) = sum.chernoff(tilt, 1.0, LOG_CUT, most);
         let (lowest, _) = sum.chernoff(tilt, -1.0, LOG_CUT, most);

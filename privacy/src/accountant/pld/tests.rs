@@ -303,6 +303,31 @@ fn many_gaussian_releases_are_one_also_numerically() {
 }
 
 #[test]
+fn rare_and_large_losses_stay_tight_at_small_deltas() {
+    // Inverse Laplace transforms of the moment generating function by quadrature in Python, good to 1e-7.
+    for (sigma, rate, steps, delta, exact) in
+        [(0.95, 4e-4, 1_000, 2.4e-12, 0.503_742_6), (1.2, 1.2e-4, 50, 4e-13, 0.027_075_43)]
+    {
+        let one = PrivacyLoss::poisson_gaussian(sigma, rate, Adjacency::ReplaceOne).unwrap();
+        let found = one.times(steps).unwrap().epsilon(delta).unwrap();
+        assert!(found >= exact * (1.0 - 2e-7), "{sigma} {rate}: {found} is below the true {exact}");
+        assert!(found <= exact * (1.0 + TIGHT), "{sigma} {rate}: {found} is not tight, the truth is {exact}");
+    }
+}
+
+#[test]
+fn a_delta_without_digits_is_refused_as_that() {
+    let gaussian = PrivacyLoss::gaussian(1.0).unwrap();
+    assert!(gaussian.epsilon(1e-280).is_ok());
+    for delta in [1e-281, 5e-324] {
+        assert_eq!(
+            gaussian.epsilon(delta),
+            Err(AccountantError::DeltaTooSmall { delta, least: super::LEAST_DELTA })
+        );
+    }
+}
+
+#[test]
 fn far_parameters_give_right_answers_or_errors() {
     let sampled = |sigma, rate, steps| {
         PrivacyLoss::poisson_gaussian(sigma, rate, Adjacency::ZeroOut).unwrap().times(steps).unwrap()

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use tacit_privacy::{AccountantError, Adjacency, calibrate};
+use tacit_privacy::{AccountantError, Adjacency, calibrate, shortest};
 
 use crate::cli;
 use crate::failure::Failure;
@@ -153,11 +153,11 @@ impl Answer {
         };
         let epsilon = output::rounded_up(self.epsilon);
         output::table(&[
-            ("noise multiplier", format!("{}  sigma over sensitivity", self.noise_multiplier)),
+            ("noise multiplier", format!("{}  sigma over sensitivity", shortest(self.noise_multiplier))),
             ("release", output::describe(&self.step)),
             ("neighbours", output::neighbours(self.adjacency)),
             ("delta", format!("{:e}", self.delta)),
-            ("epsilon", format!("{epsilon}  by {by}; the target is {}", self.target_epsilon)),
+            ("epsilon", format!("{epsilon}  by {by}; the target is {}", shortest(self.target_epsilon))),
         ])
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
-use tacit_privacy::Adjacency;
+use tacit_privacy::{Adjacency, shortest};
 
 use crate::step::Step;
 
@@ -25,10 +25,10 @@ pub(crate) fn describe(step: &Step) -> String {
     let mut parts = vec![step.mechanism.text().to_owned()];
     let mut add =
         |name: &str, value: Option<String>| parts.extend(value.map(|value| format!("{name} {value}")));
-    add("sigma", step.sigma.map(|value| value.to_string()));
-    add("rho", step.rho.map(|value| value.to_string()));
-    add("sensitivity", step.sensitivity.map(|value| value.to_string()));
-    add("sampling rate", step.sampling_rate.map(|value| value.to_string()));
+    add("sigma", step.sigma.map(shortest));
+    add("rho", step.rho.map(shortest));
+    add("sensitivity", step.sensitivity.map(shortest));
+    add("sampling rate", step.sampling_rate.map(shortest));
     add("clients", step.clients.map(|value| value.to_string()));
     add("dimension", step.dimension.map(|value| value.to_string()));
     format!("{}, {} times", parts.join(", "), step.steps)
@@ -53,7 +53,7 @@ pub(crate) fn rounded_up(value: f64) -> String {
     let nearest: f64 = shown.parse().unwrap_or(value);
     let up = if nearest < value { nearest + unit } else { nearest };
     // Printed through the shortest decimal that reads back as six digits.
-    format!("{:.5e}", up).parse::<f64>().unwrap_or(up).to_string()
+    shortest(format!("{:.5e}", up).parse::<f64>().unwrap_or(up))
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
@@ -75,6 +75,8 @@ mod tests {
             (0.000_123_456_01, "0.000123457"),
             (9.999_999, "10"),
             (123_456.01, "123457"),
+            (1.234_567e-9, "1.23457e-9"),
+            (9.223_371e18, "9.22338e18"),
         ] {
             assert_eq!(rounded_up(value), shown);
         }

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tacit_privacy::{AccountantError, Adjacency, MAX_CLIENTS, MAX_DIMENSION, MIN_LOCAL_SIGMA};
+use tacit_privacy::{AccountantError, Adjacency, MAX_CLIENTS, MAX_DIMENSION, MIN_LOCAL_SIGMA, shortest};
 
 use crate::release::Release;
 
@@ -75,24 +75,28 @@ pub(crate) enum StepError {
     #[error("{field} means nothing to the mechanism {mechanism}; {advice}")]
     Foreign { mechanism: &'static str, field: &'static str, advice: &'static str },
     #[error(
-        "sigma {0} is refused; it is the standard deviation of the noise, and must be a positive, finite number"
+        "sigma {} is refused; it is the standard deviation of the noise, and must be a positive, finite number",
+        shortest(*.0)
     )]
     Sigma(f64),
     #[error(
-        "sigma {0} is refused; of distributed-discrete-gaussian it is the deviation of one client's share, in integer \
-         units, and nothing is proven below {MIN_LOCAL_SIGMA}: scale the values up before rounding"
+        "sigma {} is refused; of distributed-discrete-gaussian it is the deviation of one client's share, in integer \
+         units, and nothing is proven below {MIN_LOCAL_SIGMA}: scale the values up before rounding",
+        shortest(*.0)
     )]
     LocalSigma(f64),
     #[error(
-        "sensitivity {0} is refused; it must be a positive, finite number: how far one client can move the sum"
+        "sensitivity {} is refused; it must be a positive, finite number: how far one client can move the sum",
+        shortest(*.0)
     )]
     Sensitivity(f64),
     #[error(
-        "sensitivity {sensitivity} is refused; {mechanism} adds noise to an integer, which one client can only move by a \
-         whole number from 1 to 2^30: count in the integer units after scaling and rounding, sigma too"
+        "sensitivity {} is refused; {mechanism} adds noise to an integer, which one client can only move by a \
+         whole number from 1 to 2^30: count in the integer units after scaling and rounding, sigma too",
+        shortest(*sensitivity)
     )]
     NotAnInteger { mechanism: &'static str, sensitivity: f64 },
-    #[error("rho {0} is refused; it must be a positive, finite number")]
+    #[error("rho {} is refused; it must be a positive, finite number", shortest(*.0))]
     Rho(f64),
     #[error("{0} clients are refused; give the number whose noise can be relied on, from 1 to {MAX_CLIENTS}")]
     Clients(u32),

@@ -318,6 +318,32 @@ fn wrong_values_are_named_and_end_with_code_1() {
 }
 
 #[test]
+fn no_number_is_shown_with_a_hundred_zeros() {
+    for line in [
+        "epsilon --mechanism gaussian --sigma 1e-300 --delta 1e-5",
+        "epsilon --mechanism gaussian --sigma 1e300 --delta 1e-5",
+        "epsilon --mechanism gaussian --sigma 1 --delta 1e-300",
+        "epsilon --mechanism gaussian --sigma -1e300 --delta 1e-5",
+        "epsilon --mechanism gaussian --sigma 1 --sensitivity -1e300 --delta 1e-5",
+        "epsilon --mechanism gaussian --sigma 1 --delta 1e300",
+        "epsilon --mechanism poisson-gaussian --sampling-rate 1e-300 --sigma 1 --delta 1e-5",
+        "epsilon --mechanism poisson-gaussian --sampling-rate 1e300 --sigma 1 --delta 1e-5",
+        "epsilon --mechanism discrete-gaussian --sigma 1e300 --sensitivity 1e300 --delta 1e-5",
+        "epsilon --mechanism distributed-discrete-gaussian --sigma 1e-300 --clients 9 --dimension 9 --delta 1e-5",
+        "epsilon --mechanism laplace --sigma 1e-200 --delta 1e-9",
+        "epsilon --mechanism zcdp --rho 1e300 --delta 1e-9",
+        "epsilon --mechanism zcdp --rho -1e300 --delta 1e-9",
+        "calibrate --epsilon 1e-300 --delta 1e-5",
+        "calibrate --epsilon 1e300 --delta 1e-5",
+        "calibrate --epsilon -1e300 --delta 1e-5",
+    ] {
+        let output = audit(&line.split_whitespace().collect::<Vec<_>>());
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert!(!shown.is_empty() && !shown.contains(&"0".repeat(30)), "{line}: {shown}");
+    }
+}
+
+#[test]
 fn wrong_usage_ends_with_code_2() {
     let gaussian = "epsilon --mechanism gaussian --sigma 1 --delta 1e-5";
     for line in [
