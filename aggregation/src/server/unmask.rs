@@ -25,6 +25,8 @@ const OWNERS_AT_ONCE: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Unmask {
     pub(super) standing: Standing,
+    /// Whose secrets the sum hangs on.
+    owners: Vec<u32>,
     confirmations: BTreeMap<u32, Confirmation>,
     answering: Bitmap,
     answers: BTreeMap<u32, UnmaskShares>,
@@ -63,7 +65,8 @@ impl Unmask {
         confirmations: BTreeMap<u32, Confirmation>,
         answering: Bitmap,
     ) -> Self {
-        Self { standing, confirmations, answering, answers: BTreeMap::new(), shares: BTreeMap::new() }
+        let owners = standing.owners().collect();
+        Self { standing, owners, confirmations, answering, answers: BTreeMap::new(), shares: BTreeMap::new() }
     }
 
     /// The clients to ask, in the order of their ids.
@@ -130,12 +133,12 @@ impl Unmask {
         Ok(Receipt::Accepted)
     }
 
-    /// Whether t shares of every client have come in, so that the step can be closed unless one of them is bad.
+    /// Whether t shares of every client whose secret is needed have come in, so that the step can be closed unless one of them is bad.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let threshold = self.standing.roster.cohort.params.threshold as usize;
-        let enough = |owner: u32| self.shares.get(&owner).is_some_and(|shares| shares.len() >= threshold);
-        self.standing.maps.shared.indices().all(enough)
+        let enough = |owner: &u32| self.shares.get(owner).is_some_and(|shares| shares.len() >= threshold);
+        self.owners.iter().all(enough)
     }
 
     fn participant(&self, client: ClientId) -> Result<u32, ServerError> {
@@ -162,7 +165,7 @@ impl Unmask {
         if self.standing.maps.survived.contains(owner) { ShareKind::SelfMask } else { ShareKind::MaskKey }
     }
 
-    /// Recovers one secret of every client that shared, removes the masks, and releases the sum. Spread over the threads of
+    /// Recovers one secret of every client of whom the sum carries a mask, removes the masks, and releases the sum. Spread over the threads of
     /// rayon's pool; the result does not depend on them.
     ///
     /// # Errors
@@ -173,10 +176,9 @@ impl Unmask {
         if masked.context != cohort.context || masked.maps != self.standing.maps {
             return Err(abort(AbortReason::ForeignSum));
         }
-        let owners: Vec<u32> = self.standing.maps.shared.indices().collect();
         let mut vector = masked.vector;
         let mut faults = self.standing.faults.clone();
-        for few in owners.chunks(OWNERS_AT_ONCE) {
+        for few in self.owners.chunks(OWNERS_AT_ONCE) {
             let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner)).collect();
             let mut masks = Vec::new();
             for unmasked in unmasked {
