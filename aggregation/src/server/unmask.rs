@@ -55,8 +55,9 @@ pub struct Sum {
 struct Unmasked {
     /// What must be applied to the sum on its account.
     masks: Vec<Mask>,
-    /// Who handed over a share of it that does not match.
-    liars: Vec<ServerError>,
+    owner: u32,
+    /// Who handed over a share of it that does not match, by cohort index.
+    liars: Vec<u32>,
 }
 
 impl Unmask {
@@ -178,13 +179,20 @@ impl Unmask {
         }
         let mut vector = masked.vector;
         let mut faults = self.standing.faults.clone();
+        // Checking every share of a secret is slow. Whoever made that necessary is asked last from then on, and so can do it
+        // to a few owners only.
+        let mut distrusted = BTreeSet::new();
         for few in self.owners.chunks(OWNERS_AT_ONCE) {
-            let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner)).collect();
+            let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner, &distrusted)).collect();
             let mut masks = Vec::new();
             for unmasked in unmasked {
-                let Unmasked { masks: more, liars } = unmasked.map_err(abort)?;
+                let Unmasked { masks: more, owner, liars } = unmasked.map_err(abort)?;
                 masks.extend(more);
-                faults.extend(liars);
+                let (of, kind) = (cohort.client(owner), self.kind(owner));
+                let fault =
+                    |&liar: &u32| ServerError::BadUnmaskShare { client: cohort.client(liar), of, kind };
+                faults.extend(liars.iter().map(fault));
+                distrusted.extend(liars);
             }
             mask::apply_in_parallel(&mut vector, &masks);
         }
@@ -200,16 +208,14 @@ impl Unmask {
     }
 
     /// Recovers one client's secret and turns it into masks.
-    fn masks_of(&self, owner: u32) -> Result<Unmasked, AbortReason> {
+    fn masks_of(&self, owner: u32, distrusted: &BTreeSet<u32>) -> Result<Unmasked, AbortReason> {
         let cohort = &self.standing.roster.cohort;
         let (of, kind) = (cohort.client(owner), self.kind(owner));
-        let (recovered, threshold) = self.recover(owner, kind);
-        let liars: Vec<ClientId> = recovered.liars.iter().map(|&holder| cohort.client(holder)).collect();
-        let Some(secret) = recovered.secret else {
-            return Err(AbortReason::Unrecoverable { client: of, good: recovered.good, threshold, liars });
+        let (Recovered { secret, good, liars }, threshold) = self.recover(owner, kind, distrusted);
+        let Some(secret) = secret else {
+            let liars = liars.iter().map(|&holder| cohort.client(holder)).collect();
+            return Err(AbortReason::Unrecoverable { client: of, good, threshold, liars });
         };
-        let liars =
-            liars.into_iter().map(|client| ServerError::BadUnmaskShare { client, of, kind }).collect();
         let masks = match kind {
             ShareKind::SelfMask => {
                 vec![Mask { key: self_mask_key(&cohort.context, &secret), sign: Sign::Subtract }]
@@ -228,13 +234,14 @@ impl Unmask {
                 })
                 .collect(),
         };
-        Ok(Unmasked { masks, liars })
+        Ok(Unmasked { masks, owner, liars })
     }
 
-    fn recover(&self, owner: u32, kind: ShareKind) -> (Recovered, u32) {
+    fn recover(&self, owner: u32, kind: ShareKind, distrusted: &BTreeSet<u32>) -> (Recovered, u32) {
         let threshold = self.standing.roster.cohort.params.threshold;
-        let shares: Vec<(u32, &SecretScalar)> =
+        let mut shares: Vec<(u32, &SecretScalar)> =
             self.shares.get(&owner).into_iter().flatten().map(|(&holder, share)| (holder, share)).collect();
+        shares.sort_by_key(|(holder, _)| distrusted.contains(holder));
         let recovered = match self.standing.commitments.get(&owner) {
             Some(commitments) => recover(self.polynomial(commitments, kind), &shares),
             None => Recovered { secret: None, good: 0, liars: Vec::new() },
