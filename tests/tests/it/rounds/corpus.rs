@@ -200,7 +200,7 @@ fn pieces(corpus: &mut Corpus) {
     corpus.bad("envelope", altered);
     for (name, journals) in ["client_journal", "server_journal"].into_iter().zip(decoders::genuine_journals())
     {
-        corpus.bad(name, [&journals[1][..], &journals[2]].concat());
+        corpus.bad(name, [&journals[1][..], &journals[1]].concat());
         journals.into_iter().for_each(|journal| corpus.good(name, journal));
     }
     for bits in [5, 16, 21] {
