@@ -57,7 +57,7 @@ pub enum ServerError {
     #[error(transparent)]
     Advert(#[from] AdvertFault),
     /// A key that no neighbour could use.
-    #[error("client {client} advertised a key that contributes nothing")]
+    #[error("client {client} advertised a key that contributes nothing, or is not encoded as keys are")]
     UselessKey {
         /// The sender.
         client: ClientId,
