@@ -69,9 +69,15 @@ pub(crate) fn mask_point(encoded: &[u8; 32]) -> Option<RistrettoPoint> {
     CompressedRistretto(*encoded).decompress().filter(|point| !point.is_identity())
 }
 
-/// Whether an X25519 public key contributes to an agreement: one of small order gives zero with every secret.
+/// Whether an X25519 public key contributes to an agreement, and is the only encoding of itself: one of small order gives zero
+/// with every secret, and one of several encodings would hide that two members have one key.
 pub(crate) fn channel_key_contributes(encoded: &[u8; 32]) -> bool {
-    StaticSecret::from([1; 32]).diffie_hellman(&(*encoded).into()).was_contributory()
+    is_canonical(encoded) && StaticSecret::from([1; 32]).diffie_hellman(&(*encoded).into()).was_contributory()
+}
+
+/// Whether 32 bytes, little-endian, are below 2^255 - 19. X25519 itself ignores the highest bit and reduces the others.
+fn is_canonical(encoded: &[u8; 32]) -> bool {
+    encoded[31] < 0x7f || encoded[31] == 0x7f && (encoded[0] < 0xed || encoded[1..31] != [0xff; 30])
 }
 
 /// Key of the mask between the owner of a mask secret and a client with a public mask key: HKDF(s_u S_v).
@@ -100,7 +106,7 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Agrees with another client; none when its key contributes nothing (an all-zero result).
+    /// Agrees with another client; none when its key contributes nothing (an all-zero result) or has other encodings.
     pub(crate) fn agree(
         context: &Context,
         secret: &StaticSecret,
@@ -109,7 +115,7 @@ impl Channel {
         other_key: &[u8; 32],
     ) -> Option<Self> {
         let shared = secret.diffie_hellman(&(*other_key).into());
-        if !shared.was_contributory() {
+        if !is_canonical(other_key) || !shared.was_contributory() {
             return None;
         }
         let key = |from, to| EnvelopeKey(kdf::derive(context, shared.as_bytes(), &kdf::share_enc(from, to)));
@@ -224,7 +230,17 @@ mod tests {
         let mut low_order_one = [0; 32];
         low_order_one[0] = 1;
         assert!(super::channel_key_contributes(PublicKey::from(&secret).as_bytes()));
-        for useless in [[0; 32], low_order_one] {
+        let mut prime = [0xff; 32];
+        (prime[0], prime[31]) = (0xed, 0x7f);
+        let (mut largest, mut nine_again) = (prime, prime);
+        largest[0] -= 1;
+        nine_again[0] += 9;
+        let mut high_bit = PublicKey::from(&secret).to_bytes();
+        high_bit[31] |= 0x80;
+        // -1 is of small order, and canonical: it is refused for the one reason alone, as the others for theirs.
+        assert!(super::is_canonical(&largest) && !super::channel_key_contributes(&largest));
+        assert!(![prime, nine_again, high_bit].iter().any(super::is_canonical));
+        for useless in [[0; 32], low_order_one, largest, prime, nine_again, high_bit] {
             assert!(!super::channel_key_contributes(&useless));
             assert!(Channel::agree(&ctx, &secret, ClientId(1), ClientId(2), &useless).is_none());
         }

@@ -8,6 +8,7 @@
 mod client;
 mod coordinator;
 mod envelope;
+mod journal;
 mod privacy;
 mod secagg;
 mod stored;
@@ -53,6 +54,12 @@ pub fn run(name: &str, bytes: &[u8]) {
 #[must_use]
 pub fn genuine_envelope() -> Vec<u8> {
     envelope::genuine()
+}
+
+/// Inputs that `client_journal`, and that `server_journal` accepts, for their corpus.
+#[must_use]
+pub fn genuine_journals() -> [Vec<Vec<u8>>; 2] {
+    journal::genuine()
 }
 
 /// Takes a big-endian number off the front.

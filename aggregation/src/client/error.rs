@@ -89,7 +89,7 @@ pub enum ClientError {
         client: ClientId,
     },
     /// A key of a neighbour cannot be used.
-    #[error("neighbour {client} advertised a key that contributes nothing")]
+    #[error("neighbour {client} advertised a key that contributes nothing, or is not encoded as keys are")]
     UselessKey {
         /// The neighbour.
         client: ClientId,

@@ -47,14 +47,93 @@ impl Standing {
         neighbours
     }
 
-    /// Checks that at least t candidates hold the shares of every client that shared.
+    /// Members whose secrets the sum hangs on: the survivors, and whoever dropped out after a survivor had masked with it.
+    /// Nobody's vector carries a mask of the others, whatever their shares are worth.
+    pub(super) fn owners(&self) -> impl Iterator<Item = u32> + '_ {
+        let Self { maps, .. } = self;
+        maps.shared
+            .indices()
+            .filter(|&owner| maps.survived.contains(owner) || !self.holders(owner, &maps.survived).is_empty())
+    }
+
+    /// Surviving neighbours that refused a client's shares.
+    fn accusers(&self, of: u32) -> u32 {
+        let neighbours = self.roster.cohort.neighbours(of);
+        let accuses = |&by: &u32| self.maps.survived.contains(by) && !self.holds(by, of);
+        neighbours.iter().filter(|by| accuses(by)).count() as u32
+    }
+
+    /// Leaves out survivors that masked with somebody who has dropped out, sent bad shares to others, and so left fewer than t
+    /// from whom its mask key could be recovered: their masks with it would stay in the sum. Which ones go does not depend
+    /// on the order of the owners, for who goes only makes holders fewer. Names who did it.
+    ///
+    /// # Errors
+    /// [`Abort`] names the first such owner when fewer than `n_min` would survive.
+    fn leave_out_stranded(&mut self) -> Result<(), Abort> {
+        let params = self.roster.cohort.params;
+        let mut first = None;
+        loop {
+            let dropped = |owner: &u32| !self.maps.survived.contains(*owner);
+            let stranding = self.maps.shared.indices().filter(dropped).find_map(|owner| {
+                let (holders, accusers) = (self.holders(owner, &self.maps.survived), self.accusers(owner));
+                let few = !holders.is_empty() && holders.len() < params.threshold as usize;
+                (few && accusers > 0).then_some((owner, holders, accusers))
+            });
+            let Some((owner, holders, accusers)) = stranding else { return Ok(()) };
+            let client = self.roster.cohort.client(owner);
+            first.get_or_insert(AbortReason::Neighbourhood {
+                client,
+                holders: holders.len() as u32,
+                accusers,
+                threshold: params.threshold,
+            });
+            self.name_sender_of_bad_shares(owner, accusers);
+            for holder in holders {
+                self.maps.survived.set(holder, false);
+                let stranded =
+                    ServerError::Stranded { client: self.roster.cohort.client(holder), with: client };
+                self.faults.push(self.roster.exclude(holder, stranded));
+            }
+            if self.maps.survived.count() < params.n_min
+                && let Some(reason) = first
+            {
+                return Err(Abort { step: Step::Collect, reason });
+            }
+        }
+    }
+
+    /// Names whoever dropped out after all survivors that could have masked with it refused its shares.
+    fn name_unmasked_with(&mut self) {
+        let dropped: Vec<u32> =
+            self.maps.shared.indices().filter(|&owner| !self.maps.survived.contains(owner)).collect();
+        for owner in dropped {
+            let accusers = self.accusers(owner);
+            if accusers > 0 && self.holders(owner, &self.maps.survived).is_empty() {
+                self.name_sender_of_bad_shares(owner, accusers);
+            }
+        }
+    }
+
+    /// Only when more accuse it than can collude.
+    fn name_sender_of_bad_shares(&mut self, owner: u32, accusers: u32) {
+        if accusers <= self.roster.cohort.params.corrupt() {
+            return;
+        }
+        let client = self.roster.cohort.client(owner);
+        let named = |fault: &ServerError| matches!(fault, ServerError::SentBadShares { client: named, .. } if *named == client);
+        if !self.faults.iter().any(named) {
+            self.faults.push(self.roster.exclude(owner, ServerError::SentBadShares { client, accusers }));
+        }
+    }
+
+    /// Checks that at least t candidates hold the shares of every client whose secret is needed.
     pub(super) fn check_holders(&self, step: Step, candidates: &Bitmap) -> Result<(), Abort> {
         let threshold = self.roster.cohort.params.threshold;
-        for of in self.maps.shared.indices() {
+        for of in self.owners() {
             let holders = self.holders(of, candidates).len() as u32;
             if holders < threshold {
-                let client = self.roster.cohort.client(of);
-                let reason = AbortReason::Neighbourhood { client, holders, threshold };
+                let (client, accusers) = (self.roster.cohort.client(of), self.accusers(of));
+                let reason = AbortReason::Neighbourhood { client, holders, accusers, threshold };
                 return Err(Abort { step, reason });
             }
         }
@@ -185,7 +264,8 @@ impl Collect {
     }
 
     /// Closes the step: fixes the survivors, and opens the summation of their vectors. Where one survivor refused another's
-    /// shares, their vectors do not fit together, so as few as possible of those are excluded.
+    /// shares, their vectors do not fit together, so as few as possible of those are excluded; where somebody who is gone
+    /// left shares with too few to recover its mask key, those who masked with it are left out.
     ///
     /// # Errors
     /// [`Abort`] when fewer than `n_min` survive, or fewer than t neighbours could unmask a client.
@@ -219,9 +299,13 @@ impl Collect {
             .map(|(index, (message, _))| (index, Arc::clone(&message.commitments)))
             .collect();
         let maps = SurvivorMaps { shared: self.shared, survived };
-        let standing = Standing { roster: self.roster, maps, commitments, refused, faults };
-        standing.check_holders(Step::Collect, &standing.maps.survived)?;
-        let summation = Summation::new(&standing, self.headers.values());
+        let mut standing = Standing { roster: self.roster, maps, commitments, refused, faults };
+        standing.leave_out_stranded()?;
+        standing.name_unmasked_with();
+        let survived = &standing.maps.survived;
+        standing.check_holders(Step::Collect, survived)?;
+        let headers = self.headers.iter().filter(|(index, _)| survived.contains(**index));
+        let summation = Summation::new(&standing, headers.map(|(_, header)| header));
         Ok((Confirm::new(standing), summation))
     }
 }

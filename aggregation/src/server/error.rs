@@ -57,7 +57,7 @@ pub enum ServerError {
     #[error(transparent)]
     Advert(#[from] AdvertFault),
     /// A key that no neighbour could use.
-    #[error("client {client} advertised a key that contributes nothing")]
+    #[error("client {client} advertised a key that contributes nothing, or is not encoded as keys are")]
     UselessKey {
         /// The sender.
         client: ClientId,
@@ -142,6 +142,16 @@ pub enum ServerError {
         client: ClientId,
         /// How many neighbours it refuses.
         accused: u32,
+    },
+    /// It did nothing wrong, but masked with a client that sent bad shares to so many others that the mask cannot be removed.
+    #[error(
+        "client {client} is left out, at no fault of its own: its mask with client {with} cannot be removed"
+    )]
+    Stranded {
+        /// The client.
+        client: ClientId,
+        /// Who sent bad shares to others.
+        with: ClientId,
     },
     /// A vector was added twice.
     #[error("the masked vector of client {client} is already in the sum")]
@@ -246,12 +256,16 @@ pub enum AbortReason {
         n_min: u32,
     },
     /// Fewer than t neighbours can help to unmask a client.
-    #[error("only {holders} neighbours of client {client} can hand over its shares where t is {threshold}")]
+    #[error(
+        "only {holders} neighbours of client {client} can hand over its shares where t is {threshold}; {accusers} refused them as bad"
+    )]
     Neighbourhood {
         /// The client.
         client: ClientId,
         /// Neighbours with a good share that still answer.
         holders: u32,
+        /// Surviving neighbours that say that its shares are bad.
+        accusers: u32,
         /// The threshold.
         threshold: u32,
     },

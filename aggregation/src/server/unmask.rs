@@ -25,6 +25,8 @@ const OWNERS_AT_ONCE: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Unmask {
     pub(super) standing: Standing,
+    /// Whose secrets the sum hangs on.
+    owners: Vec<u32>,
     confirmations: BTreeMap<u32, Confirmation>,
     answering: Bitmap,
     answers: BTreeMap<u32, UnmaskShares>,
@@ -53,8 +55,9 @@ pub struct Sum {
 struct Unmasked {
     /// What must be applied to the sum on its account.
     masks: Vec<Mask>,
-    /// Who handed over a share of it that does not match.
-    liars: Vec<ServerError>,
+    owner: u32,
+    /// Who handed over a share of it that does not match, by cohort index.
+    liars: Vec<u32>,
 }
 
 impl Unmask {
@@ -63,7 +66,8 @@ impl Unmask {
         confirmations: BTreeMap<u32, Confirmation>,
         answering: Bitmap,
     ) -> Self {
-        Self { standing, confirmations, answering, answers: BTreeMap::new(), shares: BTreeMap::new() }
+        let owners = standing.owners().collect();
+        Self { standing, owners, confirmations, answering, answers: BTreeMap::new(), shares: BTreeMap::new() }
     }
 
     /// The clients to ask, in the order of their ids.
@@ -130,12 +134,12 @@ impl Unmask {
         Ok(Receipt::Accepted)
     }
 
-    /// Whether t shares of every client have come in, so that the step can be closed unless one of them is bad.
+    /// Whether t shares of every client whose secret is needed have come in, so that the step can be closed unless one of them is bad.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let threshold = self.standing.roster.cohort.params.threshold as usize;
-        let enough = |owner: u32| self.shares.get(&owner).is_some_and(|shares| shares.len() >= threshold);
-        self.standing.maps.shared.indices().all(enough)
+        let enough = |owner: &u32| self.shares.get(owner).is_some_and(|shares| shares.len() >= threshold);
+        self.owners.iter().all(enough)
     }
 
     fn participant(&self, client: ClientId) -> Result<u32, ServerError> {
@@ -162,7 +166,7 @@ impl Unmask {
         if self.standing.maps.survived.contains(owner) { ShareKind::SelfMask } else { ShareKind::MaskKey }
     }
 
-    /// Recovers one secret of every client that shared, removes the masks, and releases the sum. Spread over the threads of
+    /// Recovers one secret of every client of whom the sum carries a mask, removes the masks, and releases the sum. Spread over the threads of
     /// rayon's pool; the result does not depend on them.
     ///
     /// # Errors
@@ -173,16 +177,22 @@ impl Unmask {
         if masked.context != cohort.context || masked.maps != self.standing.maps {
             return Err(abort(AbortReason::ForeignSum));
         }
-        let owners: Vec<u32> = self.standing.maps.shared.indices().collect();
         let mut vector = masked.vector;
         let mut faults = self.standing.faults.clone();
-        for few in owners.chunks(OWNERS_AT_ONCE) {
-            let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner)).collect();
+        // Checking every share of a secret is slow. Whoever made that necessary is asked last from then on, and so can do it
+        // to a few owners only.
+        let mut distrusted = BTreeSet::new();
+        for few in self.owners.chunks(OWNERS_AT_ONCE) {
+            let unmasked: Vec<_> = few.par_iter().map(|&owner| self.masks_of(owner, &distrusted)).collect();
             let mut masks = Vec::new();
             for unmasked in unmasked {
-                let Unmasked { masks: more, liars } = unmasked.map_err(abort)?;
+                let Unmasked { masks: more, owner, liars } = unmasked.map_err(abort)?;
                 masks.extend(more);
-                faults.extend(liars);
+                let (of, kind) = (cohort.client(owner), self.kind(owner));
+                let fault =
+                    |&liar: &u32| ServerError::BadUnmaskShare { client: cohort.client(liar), of, kind };
+                faults.extend(liars.iter().map(fault));
+                distrusted.extend(liars);
             }
             mask::apply_in_parallel(&mut vector, &masks);
         }
@@ -198,16 +208,14 @@ impl Unmask {
     }
 
     /// Recovers one client's secret and turns it into masks.
-    fn masks_of(&self, owner: u32) -> Result<Unmasked, AbortReason> {
+    fn masks_of(&self, owner: u32, distrusted: &BTreeSet<u32>) -> Result<Unmasked, AbortReason> {
         let cohort = &self.standing.roster.cohort;
         let (of, kind) = (cohort.client(owner), self.kind(owner));
-        let (recovered, threshold) = self.recover(owner, kind);
-        let liars: Vec<ClientId> = recovered.liars.iter().map(|&holder| cohort.client(holder)).collect();
-        let Some(secret) = recovered.secret else {
-            return Err(AbortReason::Unrecoverable { client: of, good: recovered.good, threshold, liars });
+        let (Recovered { secret, good, liars }, threshold) = self.recover(owner, kind, distrusted);
+        let Some(secret) = secret else {
+            let liars = liars.iter().map(|&holder| cohort.client(holder)).collect();
+            return Err(AbortReason::Unrecoverable { client: of, good, threshold, liars });
         };
-        let liars =
-            liars.into_iter().map(|client| ServerError::BadUnmaskShare { client, of, kind }).collect();
         let masks = match kind {
             ShareKind::SelfMask => {
                 vec![Mask { key: self_mask_key(&cohort.context, &secret), sign: Sign::Subtract }]
@@ -226,13 +234,14 @@ impl Unmask {
                 })
                 .collect(),
         };
-        Ok(Unmasked { masks, liars })
+        Ok(Unmasked { masks, owner, liars })
     }
 
-    fn recover(&self, owner: u32, kind: ShareKind) -> (Recovered, u32) {
+    fn recover(&self, owner: u32, kind: ShareKind, distrusted: &BTreeSet<u32>) -> (Recovered, u32) {
         let threshold = self.standing.roster.cohort.params.threshold;
-        let shares: Vec<(u32, &SecretScalar)> =
+        let mut shares: Vec<(u32, &SecretScalar)> =
             self.shares.get(&owner).into_iter().flatten().map(|(&holder, share)| (holder, share)).collect();
+        shares.sort_by_key(|(holder, _)| distrusted.contains(holder));
         let recovered = match self.standing.commitments.get(&owner) {
             Some(commitments) => recover(self.polynomial(commitments, kind), &shares),
             None => Recovered { secret: None, good: 0, liars: Vec::new() },

@@ -14,7 +14,7 @@ use tacit_aggregation::messages::{
 };
 use tacit_aggregation::params::{RoundTerms, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{AbortReason, Collect, Receipt, ServerError, Share};
+use tacit_aggregation::server::{Abort, AbortReason, Collect, Receipt, ServerError, Share};
 
 const N: u32 = 12;
 
@@ -259,6 +259,67 @@ fn bad_shares_are_named_by_their_receivers_and_cost_the_sender_its_place() {
     }
 }
 
+/// One member sends bad shares to all neighbours but some, and uploads or not; everybody else is honest. Collect is closed.
+fn close_with_a_liar(
+    good: &[usize],
+    uploads: bool,
+) -> (Result<Collected, Abort>, BTreeMap<ClientId, RingVector>, Vec<ClientId>, ClientId) {
+    let mut fleet = fleet();
+    let inputs = inputs(&mut fleet);
+    let ids = ids(&fleet);
+    let liar = ids[4];
+    let bad = (0..ids.len() - 1).filter(|place| !good.contains(place)).collect();
+    let progress = share_with_liars(&mut fleet, &BTreeMap::from([(liar, (Lie::OtherPolynomial, bad))]));
+    let leaves = if uploads { BTreeSet::new() } else { BTreeSet::from([liar]) };
+    let collected = close_collect(mask_all(progress, &inputs, &leaves));
+    (collected, inputs, ids, liar)
+}
+
+#[test]
+fn bad_shares_for_everybody_cost_the_sender_alone_its_place() {
+    for uploads in [true, false] {
+        let (collected, inputs, ids, liar) = close_with_a_liar(&[], uploads);
+        let collected = collected.expect("nobody masked with it, so nothing is to be recovered");
+        let survivors: Vec<ClientId> = ids.iter().filter(|id| **id != liar).copied().collect();
+        let faults = [ServerError::SentBadShares { client: liar, accusers: 11 }];
+        assert_eq!(finish(collected, &inputs, &survivors), faults, "uploads: {uploads}");
+    }
+}
+
+#[test]
+fn whoever_alone_holds_good_shares_of_a_liar_is_left_out_where_n_min_allows() {
+    for uploads in [true, false] {
+        // Place 6 among the neighbours of member 4 is member 7. Ten of twelve must survive.
+        let (collected, inputs, ids, liar) = close_with_a_liar(&[6], uploads);
+        let collected = collected.expect("ten are left");
+        let survivors: Vec<ClientId> =
+            ids.iter().filter(|id| **id != liar && **id != ids[7]).copied().collect();
+        let faults = [
+            ServerError::SentBadShares { client: liar, accusers: 10 },
+            ServerError::Stranded { client: ids[7], with: liar },
+        ];
+        assert_eq!(finish(collected, &inputs, &survivors), faults, "uploads: {uploads}");
+
+        // With two of them nine would be left: the round is aborted, naming the liar.
+        for holders in 2..=5 {
+            let good: Vec<usize> = (0..holders).collect();
+            let (collected, _, _, liar) = close_with_a_liar(&good, uploads);
+            let abort = collected.err().expect("too few would be left");
+            let (holders, accusers) = (holders as u32, 11 - holders as u32);
+            let reason = AbortReason::Neighbourhood { client: liar, holders, accusers, threshold: 6 };
+            assert_eq!(abort, Abort { step: Step::Collect, reason });
+            assert!(!abort.costs_budget());
+        }
+
+        // From t holders its mask key is recovered, and nobody else is lost.
+        let (collected, inputs, ids, liar) = close_with_a_liar(&[0, 1, 2, 3, 4, 5], uploads);
+        let survivors: Vec<ClientId> = ids.iter().filter(|id| **id != liar).copied().collect();
+        let named = [ServerError::SentBadShares { client: liar, accusers: 5 }];
+        let faults = finish(collected.expect("t hold its shares"), &inputs, &survivors);
+        assert_eq!(faults, if uploads { &named[..] } else { &[] });
+    }
+}
+
 #[test]
 fn a_false_claim_of_bad_shares_costs_the_claimant_its_place() {
     let mut fleet = fleet();
@@ -406,10 +467,17 @@ fn unmask_with_liars(
     liars: &[usize],
     change: impl Fn(&mut UnmaskShares),
 ) -> (Result<tacit_aggregation::server::Sum, AbortReason>, Vec<Option<ServerError>>, Vec<ClientId>) {
-    let mut fleet = fleet();
+    unmask_among(fleet(), liars, change)
+}
+
+fn unmask_among(
+    mut fleet: Fleet,
+    liars: &[usize],
+    change: impl Fn(&mut UnmaskShares),
+) -> (Result<tacit_aggregation::server::Sum, AbortReason>, Vec<Option<ServerError>>, Vec<ClientId>) {
     let inputs = inputs(&mut fleet);
     let ids = ids(&fleet);
-    let gone = BTreeSet::from([ids[11]]);
+    let gone = BTreeSet::from([ids[ids.len() - 1]]);
     let progress = shared(&mut fleet, &BTreeSet::new()).expect("nobody leaves");
     let context = *progress.clients[&ids[0]].context();
     let collected = close_collect(mask_all(progress, &inputs, &gone)).expect("one lost");
@@ -427,7 +495,7 @@ fn unmask_with_liars(
     }
     let sum = server.close(summation.finish().expect("all added")).map_err(|abort| abort.reason);
     if let Ok(sum) = &sum {
-        assert_eq!(sum.vector, plain_sum(&inputs, &ids[..11]), "exact in spite of the liars");
+        assert_eq!(sum.vector, plain_sum(&inputs, &ids[..ids.len() - 1]), "exact in spite of the liars");
     }
     (sum, answers, ids)
 }
@@ -464,6 +532,24 @@ fn unmasking_shares_that_do_not_match_are_named_and_done_without() {
         }
         other => panic!("{other}"),
     }
+}
+
+#[test]
+fn a_liar_makes_the_server_check_the_shares_of_a_few_owners_only() {
+    let n = 70;
+    let fleet = Fleet::new(n, terms(ThreatModel::SemiMalicious, n, 16, 3), 13);
+    let (sum, _, ids) = unmask_among(fleet, &[0], |shares| {
+        for share in &mut shares.shares {
+            let mut bytes = share.share.0;
+            bytes[0] ^= 1;
+            share.share = ShareValue(bytes);
+        }
+    });
+    let faults = sum.expect("enough good shares").faults;
+    // Sixty-four owners are taken at a time, of whom the liar itself is one; after them its shares are not needed.
+    assert_eq!(faults.len(), 63);
+    let by_the_liar = |fault: &ServerError| matches!(fault, ServerError::BadUnmaskShare { client, .. } if *client == ids[0]);
+    assert!(faults.iter().all(by_the_liar));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::fleet::{Fleet, Leaving, NOW, closed, inputs, neighbours, plain_sum, run, terms};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tacit_aggregation::Step;
 use tacit_aggregation::client::{Advertised, ClientError};
 use tacit_aggregation::identity::{ClientId, IdentityKey};
 use tacit_aggregation::messages::{Advert, AdvertFault, KeyKind};
@@ -59,6 +60,52 @@ fn the_server_admits_one_of_two_identities_with_one_key() {
         assert_eq!(server.accept(Arc::clone(second), NOW), Ok(Receipt::Accepted));
         assert_eq!(server.count(), 2);
     }
+}
+
+#[test]
+fn a_copied_channel_key_is_refused_in_other_encodings_too() {
+    // X25519 ignores the highest bit of a key, so these two agree on the same secrets with everybody.
+    let mut fleet = fleet();
+    let (honest, mut clients) = closed(&mut fleet);
+    let (_, victim) = clients.pop_first().expect("somebody");
+    let mut adverts = neighbours(&honest, victim.advert());
+    let mut copy = copied(&fleet, &adverts[4], &adverts[1], KeyKind::Channel);
+    let client = copy.client();
+    copy.channel_key[31] |= 0x80;
+    copy.signature = identity_of(&fleet, client).sign(&copy.payload());
+    let copy = Arc::new(copy);
+    assert_eq!(
+        fleet.server().accept(Arc::clone(&copy), NOW),
+        Err(ServerError::UselessKey { client }),
+        "the server"
+    );
+    let mut list = (**honest.list()).clone();
+    let entry = list.entries.iter_mut().find(|entry| entry.client == client);
+    entry.expect("in the list").advert = copy.digest();
+    adverts[4] = copy;
+    assert_eq!(
+        victim.share(&list, &adverts, NOW).expect_err("a lie"),
+        ClientError::UselessKey { client },
+        "a neighbour"
+    );
+}
+
+#[test]
+fn whoever_only_knows_a_public_identity_key_does_not_keep_its_owner_out() {
+    // The root was talked into certifying an honest client's key under another id. Without the secret nothing can be signed
+    // with it, so the copy is refused and the owner comes in after it.
+    let mut fleet = fleet();
+    let clients = fleet.advertise();
+    let ids: Vec<ClientId> = clients.keys().copied().collect();
+    let (owner, thief) = (clients[&ids[1]].advert(), clients[&ids[6]].advert());
+    let mut copy = copied(&fleet, thief, owner, KeyKind::Identity);
+    copy.signature = identity_of(&fleet, ids[6]).sign(&copy.payload());
+    let mut server = fleet.server();
+    assert_eq!(
+        server.accept(Arc::new(copy), NOW),
+        Err(ServerError::Signature { client: ids[6], step: Step::Advertise })
+    );
+    assert_eq!(server.accept(Arc::clone(owner), NOW), Ok(Receipt::Accepted));
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct Cohort {
     server: Share,
 }
 
-fn setups() -> Vec<ClientSetup> {
+pub(super) fn setups() -> Vec<ClientSetup> {
     let root = IdentityRoot::from_bytes(&[0x50; 32]);
     let terms = Arc::new(RoundTerms {
         task: TaskName::new("envelopes").expect("a plain name"),
@@ -54,11 +54,14 @@ fn setups() -> Vec<ClientSetup> {
     (1..=MEMBERS).map(setup).collect()
 }
 
-fn advertised(setup: &ClientSetup) -> Advertised {
+pub(super) fn secrets(setup: &ClientSetup) -> RoundSecrets {
     let mut stored = [setup.certificate.client.0 as u8; RoundSecrets::BYTES];
     stored[63] = 0;
-    let secrets = RoundSecrets::from_bytes(&stored).expect("a canonical scalar");
-    Advertised::resume(setup.clone(), secrets, 0).expect("the plan is fine")
+    RoundSecrets::from_bytes(&stored).expect("a canonical scalar")
+}
+
+fn advertised(setup: &ClientSetup) -> Advertised {
+    Advertised::resume(setup.clone(), secrets(setup), 0).expect("the plan is fine")
 }
 
 fn cohort() -> &'static Cohort {

@@ -1,7 +1,7 @@
 //! What secure aggregation reads besides whole messages: points, packed vectors, bitmaps, paths, keys, stored secrets, and the
 //! envelopes that a neighbour may fill as it likes. Must never take a length from the bytes without comparing it with theirs.
 
-use super::{Decoder, envelope, number, stored};
+use super::{Decoder, envelope, journal, number, stored};
 use tacit_aggregation::bitmap::Bitmap;
 use tacit_aggregation::client::RoundSecrets;
 use tacit_aggregation::identity::{PublicKey, Signature};
@@ -12,12 +12,14 @@ use tacit_aggregation::shamir::Commitments;
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder { name: "bitmap", longest: 4 << 10, check: bitmap },
+    Decoder { name: "client_journal", longest: 32 << 10, check: journal::client },
     Decoder { name: "commitments", longest: 4 << 10, check: commitments },
     Decoder { name: "envelope", longest: 80, check: envelope::check },
     Decoder { name: "merkle_path", longest: 2 << 10, check: merkle_path },
     Decoder { name: "ring_vector", longest: 16 << 10, check: ring_vector },
     Decoder { name: "round_params", longest: 1 << 10, check: round_params },
     Decoder { name: "round_secrets", longest: 128, check: round_secrets },
+    Decoder { name: "server_journal", longest: 32 << 10, check: journal::server },
     Decoder { name: "signature", longest: 1 << 10, check: signature },
     Decoder { name: "task_name", longest: 100, check: task_name },
 ];

@@ -217,6 +217,11 @@ fn pieces(corpus: &mut Corpus) {
     let mut altered = decoders::genuine_envelope();
     altered[40] ^= 1;
     corpus.bad("envelope", altered);
+    for (name, journals) in ["client_journal", "server_journal"].into_iter().zip(decoders::genuine_journals())
+    {
+        corpus.bad(name, [&journals[1][..], &journals[1]].concat());
+        journals.into_iter().for_each(|journal| corpus.good(name, journal));
+    }
     for bits in [5, 16, 21] {
         let values: Vec<u32> =
             (0_u32..11).map(|value| value.wrapping_mul(2_654_435_761) % (1 << bits)).collect();
