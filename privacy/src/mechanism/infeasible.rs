@@ -177,8 +177,9 @@ pub enum Infeasible {
 
 /// What to do about a range that is too small depends on whether any scale would fit.
 fn too_small(bits: u32, scale: f64, range: f64, available: f64) -> String {
-    let needed = format!("a range of {range:.0} but {bits} bits hold {available:.0}");
+    let needed = format!("a range of {} but {bits} bits hold {available:.0}", shortest(range.round()));
     if scale > 0.0 {
+        let scale = shortest(scale);
         format!(
             "at scale {scale} the sum needs {needed}; use more bits, a smaller scale, a smaller cohort or a smaller \
              noise_multiplier"

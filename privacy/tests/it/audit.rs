@@ -283,7 +283,7 @@ fn wrong_values_are_named_and_end_with_code_1() {
         (format!("{sampled} nan"), "sampling rate NaN is refused"),
         (format!("{gaussian} -1e-3"), "sigma -0.001 is refused"),
         (format!("{sampled} -1e-3"), "sampling rate -0.001 is refused"),
-        (format!("{at_delta} -1e-5"), "delta -0.00001 is refused"),
+        (format!("{at_delta} -1e-5"), "delta -1e-5 is refused"),
         (format!("{at_delta} 0"), "delta 0 is refused; it must lie strictly between 0 and 1"),
         (format!("{at_delta} 1"), "delta 1 is refused"),
         (format!("{at_delta} nan"), "delta NaN is refused"),
