@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::messages::Advert;
-use tacit_aggregation::params::RoundTerms;
 use tacit_aggregation::server;
 use tacit_privacy::RotationSeed;
 use tacit_proto::RoundPlan;
@@ -19,16 +18,20 @@ pub struct Advertise {
     invited: BTreeSet<ClientId>,
     most: u32,
     round: u64,
+    /// How long after its arrival a certificate is looked at, at the latest: by others in the cohort, in Share.
+    looked_at_within: Millis,
 }
 
 impl Advertise {
     pub(super) fn new(
-        terms: Arc<RoundTerms>,
+        plan: &RoundPlan,
         root: PublicKey,
         invited: BTreeSet<ClientId>,
     ) -> Result<Self, server::Abort> {
+        let terms = Arc::new(plan.terms());
         let (most, round) = (terms.cohort_max, terms.round);
-        Ok(Self { server: server::Advertise::new(terms, root)?, invited, most, round })
+        let looked_at_within = plan.deadlines.advertise.saturating_add(plan.deadlines.share);
+        Ok(Self { server: server::Advertise::new(terms, root)?, invited, most, round, looked_at_within })
     }
 
     /// Adverts that have come.
@@ -47,7 +50,9 @@ impl Advertise {
             return Err(Refusal::NotInvited { client, round: self.round });
         }
         check_sender(client, advert.client())?;
-        self.server.accept(advert, now / 1000).map_err(protocol(client))?;
+        // Everybody who is shown a certificate leaves when it has expired by then: one that will would end the round.
+        let looked_at = now.saturating_add(self.looked_at_within) / 1000;
+        self.server.accept(advert, looked_at).map_err(protocol(client))?;
         let count = self.server.count();
         Ok(Progress::when(count == self.most || count as usize == self.invited.len()))
     }

@@ -132,7 +132,7 @@ impl Driver {
             let (plan, adapter, optimizer) = dimensions;
             return Err(OpenError::Dimension { plan, adapter, optimizer });
         }
-        let advertise = Advertise::new(Arc::new(plan.terms()), setup.root, setup.invited)?;
+        let advertise = Advertise::new(&plan, setup.root, setup.invited)?;
         let deadline = now.saturating_add(plan.deadlines.advertise);
         let round = Round::Advertise(advertise);
         Ok(Self { plan, state, round, deadline, reserved: false, noise: setup.noise })

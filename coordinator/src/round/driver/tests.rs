@@ -3,8 +3,8 @@
 use super::{Driver, Event, RoundSetup, TaskState};
 use crate::optimizer::{OptimizerState, ServerOptimizer};
 use crate::plan::PlanSettings;
-use crate::round::{FailureReason, Outcome, Round};
-use crate::{Account, AdapterVersion, Reservation};
+use crate::round::{FailureReason, Outcome, Outgoing, Refusal, Round};
+use crate::{Account, AdapterVersion, Millis, Reservation};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use tacit_aggregation::client::{Advertised, ClientSetup};
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
+use tacit_aggregation::server::ServerError;
 use tacit_privacy::{Adjacency, NoiseLaw, RdpCurve};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, RoundPlan,
@@ -25,6 +26,10 @@ const DEADLINE: u64 = 10;
 
 /// The first round of a task whose optimiser takes steps of this size.
 fn open(account: Account, learning_rate: f64) -> Driver {
+    open_at(account, learning_rate, 0)
+}
+
+fn open_at(account: Account, learning_rate: f64, now: Millis) -> Driver {
     let settings = PlanSettings {
         task: TaskName::new("unit").expect("a plain name"),
         base_model: [1; 32],
@@ -64,33 +69,58 @@ fn open(account: Account, learning_rate: f64) -> Driver {
     };
     let optimizer =
         OptimizerState::new(ServerOptimizer::FedAvg { learning_rate }, DIMENSION).expect("positive");
-    Driver::open(setup, TaskState { adapter, optimizer, account }, 0).expect("they belong together")
+    Driver::open(setup, TaskState { adapter, optimizer, account }, now).expect("they belong together")
 }
 
 /// Closes the cohort with every client.
 fn gather(driver: &mut Driver) {
     let plan: RoundPlan = driver.plan().clone();
-    let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let root = IdentityRoot::from_bytes(&[4; 32]);
     for client in (1..=CLIENTS).map(ClientId) {
-        let identity = IdentityKey::generate(&mut rng);
-        let setup = ClientSetup {
-            terms: Arc::new(plan.terms()),
-            floors: Floors { threat: ThreatModel::HonestButCurious, ..Floors::default() },
-            root: root.public_key(),
-            certificate: root.certify(client, identity.public_key(), u64::MAX),
-            identity: Arc::new(identity),
-            parent: plan.parents[0],
-        };
-        let advertised = Advertised::new(setup, 0, &mut rng).expect("admitted");
-        let message = ClientMessage::Advert(Arc::clone(advertised.advert()));
-        driver.handle(Event::Message { from: client, message }, 1);
+        driver.handle(Event::Message { from: client, message: advert(&plan, client, u64::MAX) }, 1);
     }
     assert!(matches!(driver.round(), Round::Share(_)), "{:?}", driver.round());
 }
 
+/// The advert of a client whose certificate is valid until a Unix second.
+fn advert(plan: &RoundPlan, client: ClientId, not_after: u64) -> ClientMessage {
+    let mut rng = ChaCha20Rng::seed_from_u64(client.0);
+    let root = IdentityRoot::from_bytes(&[4; 32]);
+    let identity = IdentityKey::generate(&mut rng);
+    let setup = ClientSetup {
+        terms: Arc::new(plan.terms()),
+        floors: Floors { threat: ThreatModel::HonestButCurious, ..Floors::default() },
+        root: root.public_key(),
+        certificate: root.certify(client, identity.public_key(), not_after),
+        identity: Arc::new(identity),
+        parent: plan.parents[0],
+    };
+    let advertised = Advertised::new(setup, 0, &mut rng).expect("admitted");
+    ClientMessage::Advert(Arc::clone(advertised.advert()))
+}
+
 fn reservation() -> Reservation {
     Reservation { round: 1, clients: (1..=CLIENTS).map(ClientId).collect(), cost: RdpCurve::gaussian(2.0) }
+}
+
+#[test]
+fn a_certificate_that_others_would_find_expired_is_not_admitted() {
+    // Advertise and Share stay open for 10 ms each, and the round opens 20 ms before second 6.
+    let opened = 5_980;
+    let mut driver = open_at(Account::new(), 1.0, opened);
+    let plan = driver.plan().clone();
+    let mut outgoing = |client, not_after| {
+        let from = ClientId(client);
+        driver.handle(Event::Message { from, message: advert(&plan, from, not_after) }, opened)
+    };
+    let refused = outgoing(1, 5);
+    assert!(
+        matches!(
+            refused.as_slice(),
+            [Outgoing::Refuse(Refusal::Protocol { error: ServerError::Certificate(_), .. })]
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(outgoing(2, 6), []);
 }
 
 #[test]
