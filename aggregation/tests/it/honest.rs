@@ -56,6 +56,9 @@ fn expected(params: &RoundParams, leaves: &[Option<Step>]) -> Result<(), (Step, 
         return Err((Step::Collect, "Neighbourhood"));
     }
     let confirmed = present(Step::Confirm);
+    if confirmed < params.quorum() {
+        return Err((Step::Confirm, "NoQuorum"));
+    }
     if confirmed == 0 || confirmed - 1 < t {
         return Err((Step::Confirm, "Neighbourhood"));
     }
