@@ -1,6 +1,10 @@
 //! Long-term identities: the organisation's offline root, which admits clients, and the clients' signing keys.
 //! Must never let anybody but the root issue a certificate, nor print a key.
 
+mod revocation;
+
+pub use revocation::{RevocationError, RevocationList};
+
 use crate::context::{Fields, Short};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;

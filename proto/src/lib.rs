@@ -5,8 +5,14 @@
 //! each other. This crate must never decide anything about a round.
 
 mod canonical;
+pub mod codec;
+pub mod enrolment;
+pub mod fleet;
+pub mod ledger;
+pub mod manifest;
 pub mod messages;
 pub mod plan;
+pub mod services;
 mod wire;
 
 pub use messages::{ClientMessage, ServerMessage};

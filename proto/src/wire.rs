@@ -3,7 +3,10 @@
 
 mod cache;
 mod check;
+mod enrolment;
 mod error;
+mod fleet;
+mod ledger;
 mod lists;
 mod plan;
 mod round;
@@ -64,9 +67,15 @@ macro_rules! wire {
     )*};
 }
 
+use crate::enrolment::{Credentials, Enrol, Enrolled, Fetch};
+use crate::fleet::{
+    CheckIn, CheckedIn, Download, DownloadPart, MAX_PART_BYTES, Receive, Received, Report, Reported, Send,
+    Sent, UploadPart, Uploaded,
+};
+use crate::ledger::{LedgerProof, Prove};
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::{RoundPlan, SignedPlan};
-use tacit_aggregation::identity::Certificate;
+use tacit_aggregation::identity::{Certificate, RevocationList};
 use tacit_aggregation::messages::{
     Advert, CohortList, Confirm, MAX_CHUNK_BYTES, MaskedChunk, MaskedHeader, ShareDelivery, ShareMessage,
     SurvivorMaps, UnmaskRequest, UnmaskShares,
@@ -93,6 +102,25 @@ wire! {
     UnmaskShares = UnmaskShares up to 2 * MIB;
     ClientMessage = ClientMessage up to 3 * MIB;
     ServerMessage = ServerMessage up to 64 * MIB;
+    Enrol = EnrolRequest up to KIB;
+    Enrolled = EnrolResponse up to KIB;
+    Fetch = FetchRequest up to KIB;
+    Credentials = Credentials up to 8 * KIB;
+    CheckIn = CheckInRequest up to 8 * KIB;
+    CheckedIn = CheckInResponse up to 16 * MIB;
+    RevocationList = RevocationList up to 12 * MIB;
+    Receive = ReceiveRequest up to KIB;
+    Received = ReceiveResponse up to 64 * MIB + KIB;
+    Send = SendRequest up to 3 * MIB + KIB;
+    Sent = SendResponse up to KIB;
+    UploadPart = UploadPart up to MAX_CHUNK_BYTES + 2 * KIB;
+    Uploaded = UploadResponse up to KIB;
+    Prove = ProveRequest up to 16 * KIB;
+    LedgerProof = LedgerProof up to 8 * MIB;
+    Download = DownloadRequest up to KIB;
+    DownloadPart = DownloadPart up to MAX_PART_BYTES + KIB;
+    Report = ReportRequest up to 80 * KIB;
+    Reported = ReportResponse up to KIB;
 }
 
 #[cfg(test)]

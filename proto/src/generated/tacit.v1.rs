@@ -666,3 +666,347 @@ impl ShareKind {
         }
     }
 }
+/// A machine's request to become a client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrolRequest {
+    /// The one-time token, as the operator gave it out.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    /// The Ed25519 public key that the client will sign with, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub identity_key: ::prost::alloc::vec::Vec<u8>,
+    /// The Ed25519 public key that the client will open TLS connections with, 32 bytes; another one than identity_key.
+    #[prost(bytes = "vec", tag = "3")]
+    pub transport_key: ::prost::alloc::vec::Vec<u8>,
+    /// Version of the client's software, such as 0.2.0.
+    #[prost(string, tag = "4")]
+    pub version: ::prost::alloc::string::String,
+    /// By both keys over the token's SHA-256 and both keys: that the caller has them. Identity key first, 128 bytes.
+    #[prost(bytes = "vec", tag = "5")]
+    pub signatures: ::prost::alloc::vec::Vec<u8>,
+}
+/// The receipt for a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrolResponse {
+    /// What Fetch is asked with, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ticket: ::prost::alloc::vec::Vec<u8>,
+}
+/// Asks for the credentials of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRequest {
+    /// The ticket.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ticket: ::prost::alloc::vec::Vec<u8>,
+}
+/// What the identity root made for a client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Credentials {
+    /// The certificate that others in a cohort check.
+    #[prost(message, optional, tag = "1")]
+    pub certificate: ::core::option::Option<Certificate>,
+    /// The X.509 certificate of the transport key, DER.
+    #[prost(bytes = "vec", tag = "2")]
+    pub transport_certificate: ::prost::alloc::vec::Vec<u8>,
+    /// The identity root's Ed25519 public key, 32 bytes. To be compared with the one that the operator publishes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// The coordinator's Ed25519 public key, 32 bytes, signed by the root: plans and ledger heads carry its signature.
+    #[prost(bytes = "vec", tag = "4")]
+    pub coordinator: ::prost::alloc::vec::Vec<u8>,
+    /// The root's signature over the coordinator's key, 64 bytes.
+    #[prost(bytes = "vec", tag = "5")]
+    pub coordinator_signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// Asks for proofs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProveRequest {
+    /// Entries of a ledger that the caller saw; 0 for none.
+    #[prost(uint64, tag = "1")]
+    pub since: u64,
+    /// Rounds whose entries, and the caller's place among their participants, are to be shown; at most 64.
+    #[prost(message, repeated, tag = "2")]
+    pub rounds: ::prost::alloc::vec::Vec<RoundName>,
+}
+/// Names a round.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoundName {
+    /// The learning task.
+    #[prost(string, tag = "1")]
+    pub task: ::prost::alloc::string::String,
+    /// Number of the round within the task.
+    #[prost(uint64, tag = "2")]
+    pub round: u64,
+}
+/// The ledger as it is, with proofs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LedgerProof {
+    /// Size (8 bytes), root (32), time (8, milliseconds since 1970), signature (64); integers big-endian.
+    #[prost(bytes = "vec", tag = "1")]
+    pub head: ::prost::alloc::vec::Vec<u8>,
+    /// That it extends the one asked about: hashes of 32 bytes each, as in RFC 9162, section 2.1.4.
+    #[prost(bytes = "vec", tag = "2")]
+    pub consistency: ::prost::alloc::vec::Vec<u8>,
+    /// The entries of each round asked for that has any.
+    #[prost(message, repeated, tag = "3")]
+    pub rounds: ::prost::alloc::vec::Vec<RoundEntries>,
+}
+/// What the ledger says of a round.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RoundEntries {
+    /// The round.
+    #[prost(message, optional, tag = "1")]
+    pub round: ::core::option::Option<RoundName>,
+    /// Its entries: the reservation, and how it ended if it did.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<LedgerEntry>,
+    /// After a commit or a forfeit: the participants' numbers in increasing order, eight bytes each, big-endian. Their root is in
+    /// the entry, and so the caller sees whether it was debited.
+    #[prost(bytes = "vec", tag = "3")]
+    pub participants: ::prost::alloc::vec::Vec<u8>,
+}
+/// An entry, and the proof that it is in the ledger.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LedgerEntry {
+    /// Its place, from 0.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Its canonical encoding.
+    #[prost(bytes = "vec", tag = "2")]
+    pub entry: ::prost::alloc::vec::Vec<u8>,
+    /// Siblings from the entry to the root, 32 bytes each, as in RFC 9162, section 2.1.3.
+    #[prost(bytes = "vec", tag = "3")]
+    pub inclusion: ::prost::alloc::vec::Vec<u8>,
+}
+/// What a client has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckInRequest {
+    /// Version of the client's software, such as 0.2.0.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// SHA-256 of the base models that it can train, 32 bytes each; at most 16.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub base_models: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Updates that it has ready; at most 16.
+    #[prost(message, repeated, tag = "3")]
+    pub ready: ::prost::alloc::vec::Vec<ReadyUpdate>,
+    /// Entries of the last ledger that it saw.
+    #[prost(uint64, tag = "4")]
+    pub ledger_size: u64,
+    /// Number of the newest revocation list that it has.
+    #[prost(uint64, tag = "5")]
+    pub revocations: u64,
+}
+/// An update that waits for a cohort.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadyUpdate {
+    /// The learning task.
+    #[prost(string, tag = "1")]
+    pub task: ::prost::alloc::string::String,
+    /// SHA-256 of the adapter version that it was trained on, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub parent: ::prost::alloc::vec::Vec<u8>,
+}
+/// What there is to do.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckInResponse {
+    /// The coordinator's clock, in milliseconds since 1970.
+    #[prost(uint64, tag = "1")]
+    pub now: u64,
+    /// The ledger as it is, and the proof that it extends the one that the caller saw.
+    #[prost(message, optional, tag = "2")]
+    pub ledger: ::core::option::Option<LedgerProof>,
+    /// One for each task that the caller may take part in.
+    #[prost(message, repeated, tag = "3")]
+    pub offers: ::prost::alloc::vec::Vec<Offer>,
+    /// When to check in again, in milliseconds from now; the client adds jitter.
+    #[prost(uint64, tag = "4")]
+    pub retry_after: u64,
+    /// A newer list of revoked clients, if there is one.
+    #[prost(message, optional, tag = "5")]
+    pub revocations: ::core::option::Option<RevocationList>,
+}
+/// A task that a client may take part in.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Offer {
+    /// The plan of the round that is open or comes next.
+    #[prost(message, optional, tag = "1")]
+    pub plan: ::core::option::Option<SignedPlan>,
+    /// The version that the caller's channel installs: a signed manifest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub manifest: ::prost::alloc::vec::Vec<u8>,
+    /// The version to train on: a signed manifest, empty when it is the same.
+    #[prost(bytes = "vec", tag = "3")]
+    pub parent: ::prost::alloc::vec::Vec<u8>,
+    /// Whether the caller's update is in the cohort that is forming: join now, and send an advert.
+    #[prost(bool, tag = "4")]
+    pub join: bool,
+    /// Why the caller may not take part now; empty when it may.
+    #[prost(string, tag = "5")]
+    pub excuse: ::prost::alloc::string::String,
+}
+/// The clients that the identity root has shut out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevocationList {
+    /// Number of the list.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The clients, strictly increasing.
+    #[prost(uint64, repeated, tag = "2")]
+    pub clients: ::prost::alloc::vec::Vec<u64>,
+    /// The root's signature over both, 64 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// Waits for the beginning of a step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveRequest {
+    /// The round.
+    #[prost(message, optional, tag = "1")]
+    pub round: ::core::option::Option<RoundName>,
+    /// The last step whose message the caller has answered.
+    #[prost(enumeration = "Step", tag = "2")]
+    pub after: i32,
+}
+/// What there is for the caller.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveResponse {
+    /// One of them; none when nothing happened for a while: ask again.
+    #[prost(oneof = "receive_response::Body", tags = "1, 2")]
+    pub body: ::core::option::Option<receive_response::Body>,
+}
+/// Nested message and enum types in `ReceiveResponse`.
+pub mod receive_response {
+    /// One of them; none when nothing happened for a while: ask again.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Body {
+        /// The message that begins the next step.
+        #[prost(message, tag = "1")]
+        Message(super::ServerMessage),
+        /// The round is over for the caller.
+        #[prost(message, tag = "2")]
+        End(super::RoundEnd),
+    }
+}
+/// How a round ended, as far as the caller is concerned.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoundEnd {
+    /// Whether a sum was released.
+    #[prost(bool, tag = "1")]
+    pub committed: bool,
+    /// Why not, or why the caller has no further part in it, for people.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// A message of a step.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SendRequest {
+    /// The round.
+    #[prost(message, optional, tag = "1")]
+    pub round: ::core::option::Option<RoundName>,
+    /// Anything but a chunk: those are uploaded.
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<ClientMessage>,
+}
+/// The receipt for a message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendResponse {
+    /// After a MaskedHeader: how many bytes of the vector are stored, and so where Upload goes on.
+    #[prost(uint64, tag = "1")]
+    pub resume_at: u64,
+}
+/// A part of an upload.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadPart {
+    /// The round; in every part the same.
+    #[prost(message, optional, tag = "1")]
+    pub round: ::core::option::Option<RoundName>,
+    /// The bytes, and where they start.
+    #[prost(message, optional, tag = "2")]
+    pub chunk: ::core::option::Option<MaskedChunk>,
+}
+/// How far an upload is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadResponse {
+    /// Bytes that are stored.
+    #[prost(uint64, tag = "1")]
+    pub resume_at: u64,
+    /// Whether all of them are, and their digest is the announced one.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+}
+/// Asks for a file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DownloadRequest {
+    /// SHA-256 of the file, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Where to begin, in bytes.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+/// A part of a file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DownloadPart {
+    /// At most 1 MiB.
+    #[prost(bytes = "vec", tag = "1")]
+    pub bytes: ::prost::alloc::vec::Vec<u8>,
+}
+/// A contradiction of the coordinator's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportRequest {
+    /// What is wrong, for people; at most 4 KiB.
+    #[prost(string, tag = "1")]
+    pub problem: ::prost::alloc::string::String,
+    /// Signed heads and entries that show it, as the coordinator sent them; at most 64 KiB.
+    #[prost(bytes = "vec", tag = "2")]
+    pub evidence: ::prost::alloc::vec::Vec<u8>,
+}
+/// The receipt for a report.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportResponse {}
+/// The steps of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Step {
+    /// Not said; refused.
+    Unspecified = 0,
+    /// Adverts.
+    Advertise = 1,
+    /// Sealed shares.
+    Share = 2,
+    /// Masked vectors.
+    Collect = 3,
+    /// Signed maps.
+    Confirm = 4,
+    /// Shares that unmask the sum.
+    Unmask = 5,
+}
+impl Step {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STEP_UNSPECIFIED",
+            Self::Advertise => "STEP_ADVERTISE",
+            Self::Share => "STEP_SHARE",
+            Self::Collect => "STEP_COLLECT",
+            Self::Confirm => "STEP_CONFIRM",
+            Self::Unmask => "STEP_UNMASK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "STEP_ADVERTISE" => Some(Self::Advertise),
+            "STEP_SHARE" => Some(Self::Share),
+            "STEP_COLLECT" => Some(Self::Collect),
+            "STEP_CONFIRM" => Some(Self::Confirm),
+            "STEP_UNMASK" => Some(Self::Unmask),
+            _ => None,
+        }
+    }
+}

@@ -78,3 +78,12 @@ pub(super) fn narrow<T: TryFrom<u32>>(field: &'static str, value: u32) -> Result
 pub(super) fn invalid(field: &'static str, reason: impl Display) -> DecodeError {
     DecodeError::Invalid { field, reason: reason.to_string() }
 }
+
+/// A text for people or a name: not too long, and nothing in it that would upset a terminal or a log.
+pub(super) fn text(field: &'static str, text: String, limit: usize) -> Result<String, DecodeError> {
+    at_most(field, text.len(), limit)?;
+    match text.chars().find(|character| character.is_control()) {
+        Some(character) => Err(invalid(field, format!("it holds the control character {character:?}"))),
+        None => Ok(text),
+    }
+}
