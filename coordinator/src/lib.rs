@@ -6,10 +6,13 @@
 pub mod account;
 pub mod adapter;
 pub mod cohort;
+pub mod identity;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;
 pub mod round;
+pub mod store;
+pub mod vectors;
 
 pub use account::{Account, Reservation};
 pub use adapter::AdapterVersion;

@@ -132,7 +132,9 @@ pub enum StoreError {
         found: u32,
     },
     /// A record is not what was written.
-    #[error("the record {key} in table \"{table}\" is damaged ({problem}): stop, check the disk, and restore a backup")]
+    #[error(
+        "the record {key} in table \"{table}\" is damaged ({problem}): stop, check the disk, and restore a backup"
+    )]
     Corrupted {
         /// The table.
         table: &'static str,

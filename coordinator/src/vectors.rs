@@ -5,9 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedHeader};
-use sha2::{Digest as _, Sha256};
 
 /// Suffix of a vector that is not whole yet.
 const PART: &str = "part";
@@ -32,7 +32,9 @@ pub enum VectorError {
         source: io::Error,
     },
     /// A chunk starts beyond the end of what has arrived.
-    #[error("client {client} sends from byte {offset}, but only {stored} bytes have arrived: go on from there")]
+    #[error(
+        "client {client} sends from byte {offset}, but only {stored} bytes have arrived: go on from there"
+    )]
     Gap {
         /// The sender.
         client: ClientId,
@@ -42,7 +44,9 @@ pub enum VectorError {
         stored: u64,
     },
     /// More bytes than announced, or none.
-    #[error("client {client} sends {bytes} bytes from byte {offset} of a vector of {length}, at most {MAX_CHUNK_BYTES} at a time")]
+    #[error(
+        "client {client} sends {bytes} bytes from byte {offset} of a vector of {length}, at most {MAX_CHUNK_BYTES} at a time"
+    )]
     Size {
         /// The sender.
         client: ClientId,
@@ -54,7 +58,9 @@ pub enum VectorError {
         length: u64,
     },
     /// The whole vector is not the announced one.
-    #[error("the vector of client {client} is not the one that it announced: it has to be sent again from the start")]
+    #[error(
+        "the vector of client {client} is not the one that it announced: it has to be sent again from the start"
+    )]
     Digest {
         /// The sender.
         client: ClientId,

@@ -96,7 +96,9 @@ pub enum OfficeError {
         source: io::Error,
     },
     /// There is a root already.
-    #[error("{path} holds an identity root already: a second one would lock every client out; choose another folder")]
+    #[error(
+        "{path} holds an identity root already: a second one would lock every client out; choose another folder"
+    )]
     Exists {
         /// The folder.
         path: PathBuf,
@@ -159,7 +161,8 @@ impl Office {
             }
             Err(error) => return Err(file(&path)(error)),
         }
-        let office = Self { folder: folder.to_owned(), revoked: root.revoke(0, vec![]), root, issued: vec![] };
+        let office =
+            Self { folder: folder.to_owned(), revoked: root.revoke(0, vec![]), root, issued: vec![] };
         office.write_revocations()?;
         Ok(office)
     }
@@ -245,9 +248,8 @@ impl Office {
         if keys[0] == keys[1] {
             return Err(OfficeError::Key { reason: "the request has one key for two purposes" });
         }
-        let taken = |known: &Admission| {
-            keys.contains(&known.identity_key) || keys.contains(&known.transport_key)
-        };
+        let taken =
+            |known: &Admission| keys.contains(&known.identity_key) || keys.contains(&known.transport_key);
         if self.issued.iter().any(|issued| taken(&issued.admission)) {
             return Err(OfficeError::Key { reason: "a key of the request is another client's" });
         }
@@ -269,7 +271,8 @@ impl Office {
             transport_certificate,
         };
         let path = self.folder.join(ISSUED);
-        let mut log = private(OpenOptions::new().create(true).append(true)).open(&path).map_err(file(&path))?;
+        let mut log =
+            private(OpenOptions::new().create(true).append(true)).open(&path).map_err(file(&path))?;
         let line = serde_json::to_string(&issued).map_err(|error| damaged(&path, 0, &error))?;
         writeln!(log, "{line}").and_then(|()| log.sync_all()).map_err(file(&path))?;
         self.issued.push(issued.clone());

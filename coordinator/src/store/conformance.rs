@@ -38,7 +38,12 @@ fn reads_give_the_last_commit(store: &dyn Store, epoch: Epoch) {
     assert_eq!(store.get("tasks", b"a"), Ok(Some(b"1".to_vec())));
     assert_eq!(store.get("rounds", b"a"), Ok(Some(b"2".to_vec())), "tables are apart");
     // In order, within one batch.
-    let changes = vec![put("tasks", b"a", b"3"), delete("tasks", b"a"), put("tasks", b"a", b""), delete("tasks", b"none")];
+    let changes = vec![
+        put("tasks", b"a", b"3"),
+        delete("tasks", b"a"),
+        put("tasks", b"a", b""),
+        delete("tasks", b"none"),
+    ];
     store.commit(epoch, changes).expect("a commit");
     assert_eq!(store.get("tasks", b"a"), Ok(Some(Vec::new())), "an empty value is a value");
     store.commit(epoch, vec![delete("tasks", b"a")]).expect("a commit");

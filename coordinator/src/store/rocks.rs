@@ -57,7 +57,9 @@ impl RocksStore {
     /// [`StoreError::Backend`].
     pub fn copy_to(&self, folder: &Path) -> Result<(), StoreError> {
         let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db);
-        checkpoint.and_then(|checkpoint| checkpoint.create_checkpoint(folder)).map_err(|error| self.failed(&error))
+        checkpoint
+            .and_then(|checkpoint| checkpoint.create_checkpoint(folder))
+            .map_err(|error| self.failed(&error))
     }
 
     fn table(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
@@ -83,7 +85,7 @@ impl RocksStore {
         }
         let mut durable = WriteOptions::default();
         durable.set_sync(true);
-        self.db.write_opt(&batch, &durable).map_err(|error| self.failed(&error))
+        self.db.write_opt(batch, &durable).map_err(|error| self.failed(&error))
     }
 }
 
@@ -94,7 +96,10 @@ fn meta(key: &[u8], value: Vec<u8>) -> Change {
 impl Store for RocksStore {
     fn lease(&self) -> Result<Epoch, StoreError> {
         let mut epoch = self.epoch.lock().map_err(|_| self.poisoned())?;
-        let last = self.get("meta", EPOCH_KEY)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let last = self
+            .get("meta", EPOCH_KEY)?
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u64::from_be_bytes);
         let next = Epoch(last + 1);
         self.write(vec![meta(EPOCH_KEY, next.0.to_be_bytes().to_vec())])?;
         *epoch = next;
@@ -116,8 +121,11 @@ impl Store for RocksStore {
         let first = from.max(prefix);
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
-        let rows =
-            self.db.iterator_cf_opt(self.table(table)?, options, IteratorMode::From(first, Direction::Forward));
+        let rows = self.db.iterator_cf_opt(
+            self.table(table)?,
+            options,
+            IteratorMode::From(first, Direction::Forward),
+        );
         let mut found = Vec::new();
         for row in rows.take(limit) {
             let (key, value) = row.map_err(|error| self.failed(&error))?;

@@ -190,11 +190,13 @@ impl Batch {
 
 fn decode<T: Table>(key: &[u8], bytes: &[u8]) -> Result<T::Value, StoreError> {
     let problem = match bytes.split_first() {
-        Some((&format, value)) if u32::from(format) == super::FORMAT => match postcard::take_from_bytes(value) {
-            Ok((value, [])) => return Ok(value),
-            Ok(_) => "there are bytes after its end".to_owned(),
-            Err(error) => error.to_string(),
-        },
+        Some((&format, value)) if u32::from(format) == super::FORMAT => {
+            match postcard::take_from_bytes(value) {
+                Ok((value, [])) => return Ok(value),
+                Ok(_) => "there are bytes after its end".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        }
         Some((format, _)) => format!("its format is {format}"),
         None => "it is empty".to_owned(),
     };
@@ -251,7 +253,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.put::<Rounds>(&("a".into(), 1), &(7, vec![1, 2, 3]));
         batch.commit(&store, epoch).unwrap();
-        let key = ("a".to_owned(), 1).to_bytes();
+        let key = ("a".to_owned(), 1_u64).to_bytes();
         let good = store.get("rounds", &key).unwrap().unwrap();
         let longer = [good.as_slice(), &[0]].concat();
         let mut later = good.clone();
