@@ -98,7 +98,9 @@ pub enum Problem {
         found: Option<i32>,
     },
     /// The clip norm does not follow from the task's last commit, whose rule the entry keeps.
-    #[error("clips to {found}, but {due} follows from the last commit of its task by the same rule of adaptation")]
+    #[error(
+        "clips to {found}, but {due} follows from the last commit of its task by the same rule of adaptation"
+    )]
     Clip {
         /// Its clip norm.
         found: f64,

@@ -67,7 +67,7 @@ pub(super) fn commit(debit: Debit) -> Commit {
     Commit { debit, clip_bits: None, adapter_digest: [3; 32] }
 }
 
-const COHORT: [u64; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
+pub(super) const COHORT: [u64; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
 
 /// Two tasks at once: rounds that are committed, released, forfeited, and one that stays open.
 pub(super) fn chain() -> (Ledger, Vec<Entry>) {
@@ -93,9 +93,7 @@ pub(super) fn chain() -> (Ledger, Vec<Entry>) {
         Event::Release(Release { reservation: 1, reason: Reason::new("too few shared").unwrap() })
     });
     append(&java, 4, &opening);
-    append(&java, 4, &|ledger| {
-        Event::Forfeit(debit(ledger.open_round(&java, 4).unwrap(), &COHORT[1..], 3))
-    });
+    append(&java, 4, &|ledger| Event::Forfeit(debit(ledger.open_round(&java, 4).unwrap(), &COHORT[1..], 3)));
     (ledger, entries)
 }
 
@@ -325,7 +323,10 @@ fn the_encoding_is_canonical() {
                 }
             }
         }
-        assert!(differing > 32, "entry {number}: digests may hold any bytes, but only {differing} changes are read");
+        assert!(
+            differing > 32,
+            "entry {number}: digests may hold any bytes, but only {differing} changes are read"
+        );
         for other in &entries[..number] {
             assert_ne!(other.hash(), entry.hash());
         }

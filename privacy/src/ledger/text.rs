@@ -16,7 +16,9 @@ pub struct Text<const MOST: usize>(String);
 
 /// A text that no entry can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the text has {bytes} bytes or a control character; an entry holds 1 to {most} bytes of plain text here")]
+#[error(
+    "the text has {bytes} bytes or a control character; an entry holds 1 to {most} bytes of plain text here"
+)]
 pub struct TextError {
     /// Its length.
     pub bytes: usize,
