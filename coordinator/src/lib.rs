@@ -20,7 +20,9 @@ pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
 pub use plan::{CentralSettings, PlanSettings, PlanningError};
-pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
+pub use round::{
+    Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
+};
 
 /// Unix time in milliseconds.
 pub type Millis = u64;
