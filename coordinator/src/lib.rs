@@ -14,7 +14,7 @@ pub mod round;
 pub mod store;
 pub mod vectors;
 
-pub use account::{Account, Reservation};
+pub use account::{Account, Published, Reservation};
 pub use adapter::AdapterVersion;
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};

@@ -101,7 +101,7 @@ impl ParticipationBook {
     /// # Errors
     /// As [`epsilon_spent`].
     pub fn epsilon_of(&self, client: ClientNumber, delta: f64) -> Result<f64, AccountantError> {
-        epsilon_spent(&self.curve_of(client), delta, self.rounds_of(client))
+        self.epsilon_with(client, [], delta)
     }
 
     /// The largest epsilon at `delta` over all clients; 0 for an empty book.
@@ -143,16 +143,30 @@ impl ParticipationBook {
         Ok(largest.epsilon())
     }
 
+    /// Epsilon of `client` at `delta` once it also paid each of `costs`.
+    ///
+    /// # Errors
+    /// As [`epsilon_spent`].
+    pub fn epsilon_with<'a>(
+        &self,
+        client: ClientNumber,
+        costs: impl IntoIterator<Item = &'a RdpCurve>,
+        delta: f64,
+    ) -> Result<f64, AccountantError> {
+        let (mut after, mut rounds) = (self.curve_of(client), self.rounds_of(client));
+        for cost in costs {
+            after.compose(cost);
+            rounds = rounds.saturating_add(1);
+        }
+        epsilon_spent(&after, delta, rounds)
+    }
+
     /// Whether one more round at the cost of `curve` would take `client` past epsilon `limit` at `delta`. A
     /// cost that cannot be stated exceeds any limit; so does anything when `limit` is not a number.
     #[must_use]
     pub fn would_exceed(&self, client: ClientNumber, curve: &RdpCurve, delta: f64, limit: f64) -> bool {
-        let mut after = self.curve_of(client);
-        after.compose(curve);
-        match epsilon_spent(&after, delta, self.rounds_of(client).saturating_add(1)) {
-            Ok(epsilon) => epsilon.partial_cmp(&limit).is_none_or(std::cmp::Ordering::is_gt),
-            Err(_) => true,
-        }
+        // Not a number is not at most anything.
+        !self.epsilon_with(client, [curve], delta).is_ok_and(|epsilon| epsilon <= limit)
     }
 
     /// Clients that were ever debited, ascending, with the rounds that each joined.

@@ -96,12 +96,12 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The most that the round may cost a member: what it costs with the fewest survivors that may be released.
+    /// The most that the round may cost a member, recomputed from the mechanism.
     ///
     /// # Errors
-    /// As [`RoundMechanism::cost`].
+    /// As [`RoundMechanism::worst_cost`].
     pub fn cost(&self) -> Result<RdpCurve, AccountantError> {
-        self.mechanism.cost(self.mechanism.n_min())
+        self.mechanism.worst_cost()
     }
 }
 

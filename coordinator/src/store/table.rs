@@ -155,7 +155,7 @@ impl Key for () {
 }
 
 /// Changes that are made together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch(Vec<Change>);
 
 impl Batch {
@@ -177,6 +177,11 @@ impl Batch {
     pub fn delete<T: Table>(&mut self, key: &T::Key) -> &mut Self {
         self.0.push(Change::Delete { table: T::NAME, key: key.to_bytes() });
         self
+    }
+
+    /// Takes another's changes over, after its own.
+    pub fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
     }
 
     /// Makes the changes, durably.
