@@ -6,12 +6,15 @@
 pub mod account;
 pub mod adapter;
 pub mod cohort;
+pub mod engine;
 pub mod identity;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;
 pub mod round;
+pub mod service;
 pub mod store;
+pub mod task;
 pub mod vectors;
 
 pub use account::{Account, Reservation};

@@ -70,6 +70,12 @@ impl SignedPlan {
         self.plan.digest()
     }
 
+    /// The adapter versions that an update may have been trained on, as it is claimed.
+    #[must_use]
+    pub fn parents(&self) -> &[Digest] {
+        &self.plan.parents
+    }
+
     /// The plan, if the trusted coordinator signed it and each of its values is one that a plan can have.
     ///
     /// # Errors
