@@ -4,7 +4,6 @@
 //! clock or randomness. It must never see a client's update, only the sum of many.
 
 pub mod account;
-pub mod adapter;
 pub mod cohort;
 pub mod identity;
 pub mod optimizer;
@@ -15,12 +14,12 @@ pub mod store;
 pub mod vectors;
 
 pub use account::{Account, Reservation};
-pub use adapter::AdapterVersion;
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
 pub use plan::{CentralSettings, PlanSettings, PlanningError};
 pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
+pub use tacit_proto::AdapterVersion;
 
 /// Unix time in milliseconds.
 pub type Millis = u64;
