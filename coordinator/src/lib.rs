@@ -9,6 +9,7 @@ pub mod identity;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;
+pub mod publication;
 pub mod round;
 pub mod store;
 pub mod vectors;
