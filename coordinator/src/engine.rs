@@ -16,6 +16,7 @@ pub use recover::{EngineError, Recovered, Recovery};
 
 use crate::Millis;
 use crate::account::Account;
+use crate::publication::{PublicationError, Publisher};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
 use command::{Command, Reply};
 use std::collections::BTreeMap;
@@ -45,12 +46,25 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     /// The folder of the masked vectors.
     pub vectors: PathBuf,
+    /// Where versions of adapters go.
+    pub publisher: Publisher,
     /// The coordinator's signing key.
     pub key: Arc<CoordinatorKey>,
     /// The identity root whose clients may take part.
     pub root: PublicKey,
     /// The time, in milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
+}
+
+/// Why an engine stopped of its own accord: it could not make something durable.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A version of an adapter cannot be published.
+    #[error(transparent)]
+    Publication(#[from] PublicationError),
 }
 
 /// An answer that waits until what it says is durable; given `false` it says that the coordinator is stopping.
@@ -68,6 +82,8 @@ pub struct Engine {
     spent: Vec<PathBuf>,
     board: watch::Sender<Arc<Board>>,
     changed: bool,
+    /// Why nothing more may be made durable.
+    failure: Option<PublicationError>,
     stopping: bool,
 }
 
@@ -75,8 +91,8 @@ impl Engine {
     /// Runs until it is asked to stop, or the store fails. Blocks: give it a thread of its own.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing that was not durable has been said to anyone; start again.
-    pub fn run(mut self, commands: &Commands) -> Result<(), StoreError> {
+    /// [`Stopped`]: nothing that was not durable has been said to anyone; start again.
+    pub fn run(mut self, commands: &Commands) -> Result<(), Stopped> {
         let result = self.turn(commands);
         if let Err(error) = &result {
             tracing::error!(%error, "the store failed: stopping");
@@ -87,7 +103,7 @@ impl Engine {
         result
     }
 
-    fn turn(&mut self, commands: &Commands) -> Result<(), StoreError> {
+    fn turn(&mut self, commands: &Commands) -> Result<(), Stopped> {
         let mut patience = Duration::ZERO;
         while !self.stopping {
             let mut next = commands.next(patience);
@@ -109,7 +125,10 @@ impl Engine {
     }
 
     /// Makes everything durable that was done, and then answers.
-    fn settle(&mut self) -> Result<(), StoreError> {
+    fn settle(&mut self) -> Result<(), Stopped> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure.into());
+        }
         self.account.save(&mut self.batch);
         if !self.batch.is_empty() {
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
@@ -179,6 +198,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            failure: &mut self.failure,
         };
         for task in self.tasks.values_mut() {
             task.tick(now, &mut tools);
@@ -193,6 +213,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            failure: &mut self.failure,
         };
         let mut more = false;
         for task in self.tasks.values_mut() {
@@ -218,6 +239,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            failure: &mut self.failure,
         };
         function(task, &mut tools)
     }
@@ -238,8 +260,24 @@ impl Engine {
         }
     }
 
+    /// Proves what the ledger is.
+    pub(crate) fn prove(
+        &self,
+        _prove: &tacit_proto::ledger::Prove,
+        _now: Millis,
+    ) -> Result<tacit_proto::ledger::LedgerProof, Refused> {
+        Err(Refused::Busy)
+    }
+
     fn picture(&self) -> Board {
-        Board { tasks: self.tasks.iter().map(|(name, task)| (name.clone(), task.view())).collect() }
+        Board {
+            tasks: self
+                .tasks
+                .iter()
+                .map(|(name, task)| (name.clone(), task.view(&self.setup.publisher)))
+                .collect(),
+            ..Board::default()
+        }
     }
 }
 
@@ -250,4 +288,5 @@ struct Tools<'a> {
     batch: &'a mut Batch,
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
+    failure: &'a mut Option<PublicationError>,
 }

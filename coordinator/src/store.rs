@@ -15,7 +15,7 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 11] = [
     "meta",
     "clients",
     "tokens",
@@ -26,6 +26,7 @@ pub const TABLES: [&str; 10] = [
     "ledger",
     "participants",
     "adapters",
+    "channels",
 ];
 
 /// Version of keys and values in the tables. History:

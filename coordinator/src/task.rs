@@ -5,6 +5,8 @@ use crate::optimizer::{OptimizerError, ServerOptimizer};
 use crate::plan::PlanSettings;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::params::TaskName;
+use tacit_privacy::BasisPoints;
+use tacit_proto::adapter::{AdapterLayout, LayoutError};
 
 /// Most clients that a cohort may wait for beyond the plan's largest, in per cent: some of those invited do not come.
 const MOST_OVERBOOKING: u32 = 100;
@@ -13,8 +15,8 @@ const MOST_OVERBOOKING: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSettings {
-    /// Trained coordinates of the adapter.
-    pub dimension: u32,
+    /// How the adapter's vector falls into matrices; `tacit-client model layout` prints it.
+    pub layout: AdapterLayout,
     /// What every round's plan is made from.
     pub plan: PlanSettings,
     /// What is done with the mean of the updates.
@@ -25,6 +27,25 @@ pub struct TaskSettings {
     /// When rounds take place.
     #[serde(default)]
     pub schedule: Schedule,
+    /// Who installs new versions, and how many are kept.
+    #[serde(default)]
+    pub publication: PublicationSettings,
+}
+
+/// Who installs new versions of a task's adapter, and how many are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublicationSettings {
+    /// Share of the fleet that installs a version before it is promoted; with none, everybody does at once.
+    pub canary: BasisPoints,
+    /// Newest versions whose files are kept.
+    pub keep: u64,
+}
+
+impl Default for PublicationSettings {
+    fn default() -> Self {
+        Self { canary: BasisPoints::ZERO, keep: 10 }
+    }
 }
 
 /// Who may take part in a task.
@@ -89,6 +110,9 @@ pub enum SettingsError {
         /// What it may be.
         expected: String,
     },
+    /// The layout of the adapter.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The server's optimiser.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
@@ -117,9 +141,7 @@ impl TaskSettings {
     /// [`SettingsError`] names the field.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let terms = &self.plan.cohort;
-        if self.dimension == 0 {
-            return Err(value("dimension", self.dimension, "at least 1"));
-        }
+        self.layout.check(&self.plan.base_model, &self.plan.adapter)?;
         if !(terms.min..=terms.max).contains(&self.cohort()) {
             let expected = format!("from cohort.min to cohort.max, {} to {}", terms.min, terms.max);
             return Err(value("schedule.cohort", self.cohort(), expected));

@@ -6,17 +6,23 @@ use crate::task::TaskSettings;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::RevocationList;
 use tacit_aggregation::params::TaskName;
+use tacit_aggregation::{Digest, Step};
+use tacit_privacy::ledger::head::SignedHead;
+use tacit_proto::SignedManifest;
 use tacit_proto::SignedPlan;
-use tacit_proto::manifest::ManifestBytes;
 
 /// All tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
     /// By name.
     pub tasks: BTreeMap<TaskName, TaskView>,
+    /// The ledger's newest signed head, and its size.
+    pub ledger: Option<(SignedHead, u64)>,
+    /// The newest list of revoked clients.
+    pub revocations: Option<Arc<RevocationList>>,
 }
 
 /// A task as the engine shows it.
@@ -28,10 +34,30 @@ pub struct TaskView {
     pub plan: Option<Arc<SignedPlan>>,
     /// Who is to join the round now, while its adverts are gathered.
     pub joining: Option<Arc<BTreeSet<ClientId>>>,
-    /// The version that updates are trained on.
-    pub head: Option<ManifestBytes>,
+    /// What its channels install, once its first version is durable.
+    pub channels: Option<Channels>,
     /// What people want to know.
     pub status: TaskStatus,
+}
+
+/// The present versions of a task's channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channels {
+    /// What updates are trained on.
+    pub training: Installed,
+    /// What the canary share installs.
+    pub canary: Installed,
+    /// What everybody else installs.
+    pub stable: Installed,
+}
+
+/// A channel's present version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Installed {
+    /// Its digest.
+    pub adapter: Digest,
+    /// Its manifest.
+    pub signed: SignedManifest,
 }
 
 /// A task in figures.

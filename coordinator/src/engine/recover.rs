@@ -4,12 +4,12 @@
 use super::command::Commands;
 use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRow, Tasks};
 use super::task::{Open, Planned, Task, vectors_of};
-use super::{Board, Engine, Handle, Refused, Setup, Tools};
+use super::{Board, Engine, Handle, Refused, Setup, Stopped, Tools};
 use crate::Millis;
 use crate::account::{Account, AccountError};
-use crate::adapter::AdapterVersion;
 use crate::cohort::History;
 use crate::optimizer::OptimizerState;
+use crate::publication::PublicationError;
 use crate::round::{Driver, TaskState};
 use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
@@ -59,6 +59,12 @@ pub enum EngineError {
         /// What is wrong.
         problem: DecodeError,
     },
+    /// Something could not be made durable.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Published versions cannot be looked through.
+    #[error(transparent)]
+    Publication(#[from] PublicationError),
     /// The folder of the vectors cannot be used.
     #[error(transparent)]
     Vectors(#[from] VectorError),
@@ -75,6 +81,10 @@ pub struct Recovery {
     pub reservations: usize,
     /// Entries of the ledger.
     pub entries: u64,
+    /// Files of versions that never came to be, now removed.
+    pub swept: usize,
+    /// Files of published versions that are not there, as task, version and name.
+    pub missing: Vec<String>,
 }
 
 /// A round that was open.
@@ -110,10 +120,18 @@ impl Engine {
             spent: Vec::new(),
             board,
             changed: true,
+            failure: None,
             stopping: false,
         };
-        let recovery = engine.recover()?;
+        let mut recovery = engine.recover()?;
         engine.settle()?;
+        let swept = engine.setup.publisher.sweep()?;
+        recovery.swept = swept.removed;
+        recovery.missing = swept
+            .missing
+            .into_iter()
+            .map(|(task, version, name)| format!("{task}/{version}/{name}"))
+            .collect();
         Ok((engine, commands, handle, recovery))
     }
 
@@ -204,6 +222,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            failure: &mut self.failure,
         };
         let setup = task.setup(&planned, std::collections::BTreeSet::clone(&invited), &tools);
         let restored = Driver::restore(setup, task.state.clone(), journal, tools.account, now);
@@ -228,18 +247,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refused::Impossible`] says what stands in the way; nothing has changed then.
-    pub fn create_task(&mut self, settings: TaskSettings, paused: bool) -> Result<(), Refused> {
+    pub fn create_task(&mut self, settings: TaskSettings, paused: bool, now: Millis) -> Result<(), Refused> {
         let impossible = |error: &dyn std::fmt::Display| Refused::Impossible(error.to_string());
         settings.validate().map_err(|error: SettingsError| impossible(&error))?;
         let name = settings.name().clone();
         if self.tasks.contains_key(&name) {
             return Err(Refused::Impossible(format!("there is a task {name} already: choose another name")));
         }
-        let dimension = settings.dimension as usize;
-        let adapter = AdapterVersion::new(vec![0.0; dimension], settings.plan.base_model)
+        let adapter = settings.layout.initial().map_err(|error| impossible(&error))?;
+        let optimizer = OptimizerState::new(settings.optimizer.clone(), adapter.values().len())
             .map_err(|error| impossible(&error))?;
-        let optimizer =
-            OptimizerState::new(settings.optimizer.clone(), dimension).map_err(|error| impossible(&error))?;
         let state = TaskState { adapter, optimizer };
         // Better now than at its first round.
         let key = &self.setup.key;
@@ -252,6 +269,7 @@ impl Engine {
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
         let task = Task::new(settings, row, state, History::new());
         self.with_tools(|tools| {
+            task.publish(None, now, tools);
             task.store_row(tools);
             task.store_state(tools);
         });
@@ -288,6 +306,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            failure: &mut self.failure,
         })
     }
 }

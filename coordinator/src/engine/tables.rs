@@ -1,13 +1,14 @@
 //! What the engine stores: tasks, their states, rounds, and the records of open rounds. Must never hold an update.
 
 use crate::Millis;
-use crate::adapter::{AdapterError, AdapterVersion};
 use crate::optimizer::{Moments, OptimizerError, OptimizerState};
 use crate::round::TaskState;
 use crate::store::Table;
 use crate::task::TaskSettings;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::identity::ClientId;
+use tacit_proto::AdapterVersion;
+use tacit_proto::adapter::AdapterError;
 
 /// Tasks by name.
 pub enum Tasks {}

@@ -5,7 +5,6 @@ use super::closed::Closed;
 use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
 use crate::account::Account;
-use crate::adapter::AdapterVersion;
 use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::context::Context;
@@ -15,6 +14,7 @@ use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
 use tacit_privacy::ledger::Record;
 use tacit_privacy::{CentralSum, NoiseKey, RdpCurve, RoundMechanism, decode_sum};
+use tacit_proto::AdapterVersion;
 use tacit_proto::RoundPlan;
 
 /// An unmasked sum over at least `n_min` survivors.

@@ -1,11 +1,13 @@
 //! What clients are served: check-ins, rounds, uploads, proofs and files. Must never answer anybody but the client of the
 //! connection's certificate.
 
+use super::downloads::{Downloads, Parts};
 use super::status::refused;
 use super::uploads::Uploads;
 use crate::Millis;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
+use crate::publication::{Publisher, canary_member};
 use std::sync::Arc;
 use std::time::Duration;
 use tacit_aggregation::Step;
@@ -36,6 +38,7 @@ pub struct Pace {
 pub struct FleetService {
     engine: Handle,
     uploads: Uploads,
+    downloads: Downloads,
     pace: Pace,
     clock: Arc<dyn Fn() -> Millis + std::marker::Send + Sync>,
 }
@@ -45,10 +48,12 @@ impl FleetService {
     #[must_use]
     pub fn new(
         engine: Handle,
+        publisher: Publisher,
         pace: Pace,
         clock: Arc<dyn Fn() -> Millis + std::marker::Send + Sync>,
     ) -> Self {
-        Self { uploads: Uploads::new(engine.clone()), engine, pace, clock }
+        let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
+        Self { engine, uploads, downloads, pace, clock }
     }
 
     fn board(&self) -> Arc<Board> {
@@ -78,8 +83,17 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
     }
     let excuse = view.settings.refuses_version(&check_in.version);
     let join = excuse.is_none() && view.joining.as_ref().is_some_and(|invited| invited.contains(&client));
-    let (manifest, parent) = view.manifests(client);
-    Some(Offer { plan: plan.as_ref().clone(), manifest, parent, join, excuse })
+    let channels = view.channels.as_ref()?;
+    let canary = canary_member(view.settings.name(), client, view.settings.publication.canary);
+    let manifest = if canary { &channels.canary } else { &channels.stable };
+    let parent = Some(&channels.training).filter(|training| training.adapter != manifest.adapter);
+    Some(Offer {
+        plan: plan.as_ref().clone(),
+        manifest: manifest.signed.clone(),
+        parent: parent.map(|training| training.signed.clone()),
+        join,
+        excuse,
+    })
 }
 
 #[tonic::async_trait]
@@ -156,11 +170,11 @@ impl Fleet for FleetService {
         self.prove_since(request.into_inner()).await.map(Response::new)
     }
 
-    type DownloadStream = super::downloads::Parts;
+    type DownloadStream = Parts;
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
         super::caller(&request)?;
-        super::downloads::open(self.engine.files(), request.into_inner()).await.map(Response::new)
+        self.downloads.open(request.into_inner()).await.map(Response::new)
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
@@ -172,10 +186,6 @@ impl Fleet for FleetService {
             evidence = evidence.len(),
             "a client reports a contradiction"
         );
-        self.engine
-            .call(move |engine, now| engine.note_report(client, problem, evidence, now))
-            .await
-            .map_err(|error| refused(&error))?;
         Ok(Response::new(Reported))
     }
 }

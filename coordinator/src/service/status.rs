@@ -59,7 +59,7 @@ fn of_round(refusal: &Refusal) -> Code {
 
 /// A vector that cannot be stored.
 #[must_use]
-pub fn vector(error: &VectorError) -> Status {
+pub(super) fn vector(error: &VectorError) -> Status {
     let message = error.to_string();
     match error {
         VectorError::Disk { .. } => come_back(Code::Unavailable, message, STOPPED_FOR),

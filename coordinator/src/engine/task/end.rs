@@ -4,7 +4,9 @@
 use super::{
     Driver, End, Journal, Millis, Open, Outcome, RECORDS_AT_ONCE, Records, Stage, Task, Tools, vectors_of,
 };
+use crate::publication::Publication;
 use crate::round::RestoreError;
+use tacit_proto::manifest::Origin;
 
 impl Task {
     /// Ends the open round, if it has ended.
@@ -50,9 +52,42 @@ impl Task {
         if end.committed {
             self.row.committed += 1;
         }
+        let origin = match &outcome {
+            Outcome::Committed { released, .. } => Some(Origin {
+                plan: released.entry.record.plan_digest,
+                round,
+                entry: tools.account.ledger().entries().len() as u64 - 1,
+                entry_hash: released.entry.hash(),
+            }),
+            Outcome::Failed { .. } => None,
+        };
         self.state = outcome.into_state();
-        self.store_state(tools);
+        if origin.is_some() {
+            self.publish(origin, now, tools);
+            self.store_state(tools);
+        }
         self.store_end(round, end, tools);
+    }
+
+    /// Publishes the task's present adapter. Should that fail nothing of this batch may become durable: the next start comes
+    /// back to the round, and to the same adapter.
+    pub(in crate::engine) fn publish(&self, origin: Option<Origin>, now: Millis, tools: &mut Tools<'_>) {
+        let publication = Publication {
+            task: self.settings.name(),
+            layout: &self.settings.layout,
+            adapter: &self.state.adapter,
+            origin,
+            canary: self.settings.publication.canary,
+        };
+        let publisher = &tools.setup.publisher;
+        let published = publisher.publish(tools.batch, &publication, now);
+        let kept = published.and_then(|_| {
+            publisher.retire(tools.batch, self.settings.name(), self.settings.publication.keep)
+        });
+        match kept {
+            Ok(_) => *tools.changed = true,
+            Err(error) => *tools.failure = Some(error),
+        }
     }
 
     fn store_end(&mut self, round: u64, end: End, tools: &mut Tools<'_>) {
