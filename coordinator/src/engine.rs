@@ -103,6 +103,12 @@ impl Engine {
         result
     }
 
+    /// The lease under which it writes.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     fn turn(&mut self, commands: &Commands) -> Result<(), Stopped> {
         let mut patience = Duration::ZERO;
         while !self.stopping {

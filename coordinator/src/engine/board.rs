@@ -7,7 +7,6 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::identity::RevocationList;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::{Digest, Step};
 use tacit_privacy::ledger::head::SignedHead;
@@ -21,8 +20,6 @@ pub struct Board {
     pub tasks: BTreeMap<TaskName, TaskView>,
     /// The ledger's newest signed head, and its size.
     pub ledger: Option<(SignedHead, u64)>,
-    /// The newest list of revoked clients.
-    pub revocations: Option<Arc<RevocationList>>,
 }
 
 /// A task as the engine shows it.

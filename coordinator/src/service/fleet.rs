@@ -4,7 +4,10 @@
 use super::downloads::{Downloads, Parts};
 use super::status::refused;
 use super::uploads::Uploads;
-use crate::Millis;
+use super::Clock;
+use crate::enrolment::Excluded;
+use crate::settings::Pace;
+use crate::tls::Gate;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
 use crate::publication::{Publisher, canary_member};
@@ -18,20 +21,12 @@ use tacit_proto::fleet::{
 };
 use tacit_proto::ledger::{LedgerProof, Prove};
 use tacit_proto::services::fleet::fleet_server::Fleet;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a client may wait for the next step in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-
-/// When clients are told to come back, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// One that has nothing to wait for.
-    pub idle: Millis,
-    /// One whose update waits for a cohort.
-    pub ready: Millis,
-}
 
 /// The service of rounds and adapters.
 #[derive(Clone)]
@@ -40,7 +35,9 @@ pub struct FleetService {
     uploads: Uploads,
     downloads: Downloads,
     pace: Pace,
-    clock: Arc<dyn Fn() -> Millis + std::marker::Send + Sync>,
+    gate: Gate,
+    excluded: watch::Receiver<Arc<Excluded>>,
+    clock: Clock,
 }
 
 impl FleetService {
@@ -49,11 +46,17 @@ impl FleetService {
     pub fn new(
         engine: Handle,
         publisher: Publisher,
+        gate: Gate,
+        excluded: watch::Receiver<Arc<Excluded>>,
         pace: Pace,
-        clock: Arc<dyn Fn() -> Millis + std::marker::Send + Sync>,
+        clock: Clock,
     ) -> Self {
         let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
-        Self { engine, uploads, downloads, pace, clock }
+        Self { engine, uploads, downloads, pace, gate, excluded, clock }
+    }
+
+    fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
+        self.gate.authenticated(request, (self.clock)() / 1000)
     }
 
     fn board(&self) -> Arc<Board> {
@@ -99,7 +102,7 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
 #[tonic::async_trait]
 impl Fleet for FleetService {
     async fn check_in(&self, request: Request<CheckIn>) -> Result<Response<CheckedIn>, Status> {
-        let client = super::caller(&request)?;
+        let client = self.caller(&request)?;
         let check_in = request.into_inner();
         let board = self.board();
         let views = board.tasks.values();
@@ -121,13 +124,13 @@ impl Fleet for FleetService {
             self.engine.ready(client, ready).map_err(|error| refused(&error))?;
         }
         let ledger = self.ledger(&board, check_in.ledger_size).await?;
-        let newer = board.revocations.as_ref().filter(|list| list.number > check_in.revocations);
-        let revocations = newer.map(|list| list.as_ref().clone());
+        let excluded = Arc::clone(&self.excluded.borrow());
+        let revocations = excluded.revoked().filter(|list| list.number > check_in.revocations).cloned();
         Ok(Response::new(CheckedIn { now: (self.clock)(), ledger, offers, retry_after, revocations }))
     }
 
     async fn receive(&self, request: Request<Receive>) -> Result<Response<Received>, Status> {
-        let client = super::caller(&request)?;
+        let client = self.caller(&request)?;
         let Receive { round, after } = request.into_inner();
         let until = Instant::now() + LONGEST_WAIT;
         let mut board = self.engine.board();
@@ -154,31 +157,31 @@ impl Fleet for FleetService {
     }
 
     async fn send(&self, request: Request<Send>) -> Result<Response<Sent>, Status> {
-        let client = super::caller(&request)?;
+        let client = self.caller(&request)?;
         let Send { round, message } = request.into_inner();
         let sent = self.engine.message(client, round, message).await;
         sent.map(Response::new).map_err(|error| refused(&error))
     }
 
     async fn upload(&self, request: Request<Streaming<UploadPart>>) -> Result<Response<Uploaded>, Status> {
-        let client = super::caller(&request)?;
+        let client = self.caller(&request)?;
         self.uploads.take(client, request.into_inner()).await.map(Response::new)
     }
 
     async fn prove(&self, request: Request<Prove>) -> Result<Response<LedgerProof>, Status> {
-        super::caller(&request)?;
+        self.caller(&request)?;
         self.prove_since(request.into_inner()).await.map(Response::new)
     }
 
     type DownloadStream = Parts;
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        super::caller(&request)?;
+        self.caller(&request)?;
         self.downloads.open(request.into_inner()).await.map(Response::new)
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
-        let client = super::caller(&request)?;
+        let client = self.caller(&request)?;
         let Report { problem, evidence } = request.into_inner();
         tracing::error!(
             client = client.0,
