@@ -2,8 +2,10 @@
 //! Must never let anybody but the root issue a certificate, nor print a key.
 
 mod revocation;
+mod roster;
 
 pub use revocation::{RevocationError, RevocationList};
+pub use roster::{Membership, Rate, Roster, RosterError, SignedRoster, eligible};
 
 use crate::context::{Fields, Short};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
