@@ -44,6 +44,12 @@ impl PublicKey {
         self.verifying().is_some_and(|key| crate::signatures::verify(&key, payload, signature))
     }
 
+    /// Whether this is a point of the curve, and not one of small order.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.verifying().is_some()
+    }
+
     pub(crate) fn verifying(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(&self.0).ok().filter(|key| !key.is_weak())
     }
@@ -254,6 +260,7 @@ mod tests {
             let refused = forged.verify(&trusted, 0);
             assert!(matches!(refused, Err(CertificateError::Signature { .. })), "{index}: {refused:?}");
         }
+        assert!(key.public_key().is_usable() && !PublicKey([0; 32]).is_usable());
         let weak = root.certify(client, PublicKey([0; 32]), 1_000);
         assert_eq!(weak.verify(&root.public_key(), 0), Err(CertificateError::Key { client }));
     }
