@@ -6,6 +6,7 @@
 pub mod account;
 pub mod adapter;
 pub mod cohort;
+pub mod enrolment;
 pub mod identity;
 pub mod optimizer;
 pub mod plain;

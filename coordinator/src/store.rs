@@ -15,8 +15,21 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 9] =
-    ["meta", "clients", "tokens", "tasks", "rounds", "journal", "ledger", "participants", "adapters"];
+pub const TABLES: [&str; 13] = [
+    "meta",
+    "clients",
+    "tokens",
+    "requests",
+    "decisions",
+    "bans",
+    "revocations",
+    "tasks",
+    "rounds",
+    "journal",
+    "ledger",
+    "participants",
+    "adapters",
+];
 
 /// Version of keys and values in the tables. History:
 ///

@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
-use tacit_aggregation::identity::{ClientId, IdentityRoot, PublicKey};
+use tacit_aggregation::identity::{ClientId, IdentityRoot, PublicKey, Signature};
 use time::OffsetDateTime;
 use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -97,6 +97,17 @@ impl Claims {
             && !certificate.is_ca();
         exact.then_some(read)
     }
+
+    /// Reads a client's certificate, DER, that a root signed; none when it did not. The time is not checked here.
+    #[must_use]
+    pub fn verified(der: &[u8], root: &PublicKey) -> Option<Self> {
+        let claims = Self::read(der)?;
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let signature = Signature(certificate.signature_value.data.as_ref().try_into().ok()?);
+        let signed = certificate.signature_algorithm.algorithm == OID_SIG_ED25519
+            && root.verify(certificate.tbs_certificate.as_ref(), &signature);
+        signed.then_some(claims)
+    }
 }
 
 /// The identity root as a signer of certificates.
@@ -150,13 +161,20 @@ mod tests {
     #[test]
     fn a_client_is_read_back_and_nothing_else_is_one() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let root = IdentityRoot::generate(&mut rng);
+        let (root, other) = (IdentityRoot::generate(&mut rng), IdentityRoot::generate(&mut rng));
         for client in [0, 7, u64::MAX].map(ClientId) {
             let der = client_certificate(&root, client, [9; 32], 4_000_000_000).unwrap();
             let claims = Claims { client, transport_key: [9; 32], not_after: 4_000_000_000 };
             assert_eq!(Claims::read(&der), Some(claims));
             assert_eq!(Claims::read(&[der.as_slice(), &[0]].concat()), None, "bytes after its end");
             assert_eq!(Claims::read(&der[..der.len() - 1]), None);
+            assert_eq!(Claims::verified(&der, &root.public_key()), Some(claims));
+            assert_eq!(Claims::verified(&der, &other.public_key()), None);
+            let mut forged = der.clone();
+            let place = forged.windows(4).position(|bytes| bytes == [9; 4]).unwrap();
+            forged[place] ^= 1;
+            assert!(Claims::read(&forged).is_some());
+            assert_eq!(Claims::verified(&forged, &root.public_key()), None, "the signature is over the key");
         }
         assert_eq!(Claims::read(&root_certificate(&root).unwrap()), None, "a root is no client");
         assert!(client_certificate(&root, ClientId(1), [9; 32], u64::MAX).is_err(), "beyond the year 9999");
