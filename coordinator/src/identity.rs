@@ -8,6 +8,6 @@ pub mod forms;
 pub mod office;
 pub mod x509;
 
-pub use folder::{FolderError, write_json};
+pub use folder::FolderError;
 pub use forms::{Admission, Appointment, Issued, Revocations, Roll};
 pub use office::{Office, OfficeError};

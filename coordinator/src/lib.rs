@@ -7,12 +7,14 @@ pub mod account;
 pub mod adapter;
 pub mod cohort;
 pub mod enrolment;
+pub mod files;
 pub mod identity;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;
 pub mod round;
 pub mod store;
+pub mod tls;
 pub mod vectors;
 
 pub use account::{Account, Reservation};

@@ -64,7 +64,7 @@ impl Excluded {
         Ok(Self { revoked, banned })
     }
 
-    pub(super) fn ban(&mut self, client: ClientId) {
+    pub(crate) fn ban(&mut self, client: ClientId) {
         self.banned.insert(client);
     }
 
@@ -72,7 +72,7 @@ impl Excluded {
         self.banned.remove(&client);
     }
 
-    pub(super) fn revoke(&mut self, list: RevocationList) {
+    pub(crate) fn revoke(&mut self, list: RevocationList) {
         self.revoked = Some(list);
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::files::{FileError, failed, private, sync, write_json, write_whole};
+
 /// Held open and locked by the process that uses the folder.
 const LOCK: &str = "lock";
 
@@ -15,13 +17,8 @@ const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another process is at it.
     #[error("another process uses {path}: wait until it has ended, and try again")]
     Busy {
@@ -65,18 +62,19 @@ impl Folder {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(path).map_err(file(path))?;
+        builder.recursive(true).create(path).map_err(failed(path))?;
         Self::open(path)
     }
 
     /// Locks a folder that is there.
     pub(super) fn open(path: &Path) -> Result<Self, FolderError> {
         let lock = path.join(LOCK);
-        let held = private(OpenOptions::new().create(true).append(true)).open(&lock).map_err(file(&lock))?;
+        let held =
+            private(OpenOptions::new().create(true).append(true)).open(&lock).map_err(failed(&lock))?;
         match held.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: held }),
             Err(TryLockError::WouldBlock) => Err(FolderError::Busy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(file(&lock)(error)),
+            Err(TryLockError::Error(error)) => Err(failed(&lock)(error).into()),
         }
     }
 
@@ -90,7 +88,7 @@ impl Folder {
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(file(&path)(error)),
+            Err(error) => Err(failed(&path)(error).into()),
         }
     }
 
@@ -111,12 +109,12 @@ impl Folder {
 
     /// Writes a whole file in place of an older one.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
-        write_whole(&self.path(name), content)
+        Ok(write_whole(&self.path(name), content)?)
     }
 
     /// Writes a value as a JSON file in place of an older one.
     pub(super) fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), FolderError> {
-        write_json(&self.path(name), value)
+        Ok(write_json(&self.path(name), value)?)
     }
 
     /// Appends values to a file, one JSON object a line, all durable when it returns.
@@ -124,61 +122,21 @@ impl Folder {
         let path = self.path(name);
         let mut lines = Vec::new();
         for value in values {
-            serde_json::to_writer(&mut lines, value).map_err(|error| file(&path)(error.into()))?;
+            serde_json::to_writer(&mut lines, value).map_err(|error| failed(&path)(error.into()))?;
             lines.push(b'\n');
         }
         let mut log =
-            private(OpenOptions::new().create(true).append(true)).open(&path).map_err(file(&path))?;
-        let before = log.metadata().map_err(file(&path))?.len();
+            private(OpenOptions::new().create(true).append(true)).open(&path).map_err(failed(&path))?;
+        let before = log.metadata().map_err(failed(&path))?.len();
         let written = log.write_all(&lines).and_then(|()| log.sync_all()).and_then(|()| sync(&self.path));
         written.map_err(|error| {
             // If this fails as well, the half line is found and named when the file is read next.
             let _ = log.set_len(before);
-            file(&path)(error)
+            failed(&path)(error).into()
         })
     }
 
     pub(super) fn damaged(&self, name: &str, line: usize, problem: &impl ToString) -> FolderError {
         FolderError::Damaged { path: self.path(name), line, problem: problem.to_string() }
     }
-}
-
-/// Writes a file that nobody but its owner may read, in place of an older one: whole, or not at all.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), FolderError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut partial = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder).map_err(file(path))?;
-    let written = partial.write_all(content).and_then(|()| partial.as_file().sync_all());
-    written.map_err(file(path))?;
-    partial.persist(path).map_err(|error| file(path)(error.error))?;
-    sync(folder).map_err(file(path))
-}
-
-/// Writes a value as a JSON file that nobody but its owner may read, in place of an older one: whole, or not at all.
-///
-/// # Errors
-/// [`FolderError::File`].
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FolderError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| file(path)(error.into()))?;
-    text.push(b'\n');
-    write_whole(path, &text)
-}
-
-/// Makes a new name in a folder durable.
-fn sync(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
-}
-
-fn file(path: &Path) -> impl Fn(io::Error) -> FolderError + '_ {
-    |source| FolderError::File { path: path.to_owned(), source }
-}
-
-/// Files that nobody but their owner may read.
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
