@@ -6,6 +6,8 @@
 pub mod account;
 pub mod cohort;
 pub mod engine;
+pub mod enrolment;
+pub mod files;
 pub mod identity;
 pub mod optimizer;
 pub mod plain;
@@ -17,6 +19,7 @@ pub mod service;
 pub mod settings;
 pub mod store;
 pub mod task;
+pub mod tls;
 pub mod vectors;
 
 pub use account::{Account, Reservation};

@@ -15,10 +15,14 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 15] = [
     "meta",
     "clients",
     "tokens",
+    "requests",
+    "decisions",
+    "bans",
+    "revocations",
     "tasks",
     "states",
     "rounds",
