@@ -4,6 +4,7 @@
 //! clock or randomness. It must never see a client's update, only the sum of many.
 
 pub mod account;
+pub mod admins;
 pub mod cohort;
 pub mod engine;
 pub mod enrolment;

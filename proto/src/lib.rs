@@ -5,6 +5,7 @@
 //! each other. This crate must never decide anything about a round.
 
 pub mod adapter;
+pub mod admin;
 mod canonical;
 pub mod codec;
 pub mod enrolment;
