@@ -61,7 +61,7 @@ pub struct Released {
     pub mean: Vec<f32>,
     /// The new version.
     pub adapter: AdapterVersion,
-    /// Its entry in the ledger, with the largest epsilon over clients.
+    /// Its entry in the ledger, a commit, with the largest epsilon over clients.
     pub entry: Entry,
     /// Members that were caught breaking the protocol.
     pub faults: Vec<ServerError>,

@@ -1,15 +1,12 @@
 //! What the coordinator stores, and the settings that an operator writes. Must never let a damaged state reach a round.
 
 use super::{Decoder, stored};
-use tacit_coordinator::{Account, History, OptimizerState, PlanSettings, Reservation};
-use tacit_privacy::ParticipationBook;
-use tacit_privacy::ledger::Ledger;
+use tacit_coordinator::{History, OptimizerState, PlanSettings};
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder { name: "history", longest: 4 << 10, check: history },
     Decoder { name: "optimizer_state", longest: 4 << 10, check: optimizer_state },
     Decoder { name: "plan_settings", longest: 4 << 10, check: plan_settings },
-    Decoder { name: "reservation", longest: 32 << 10, check: reservation },
 ];
 
 fn history(bytes: &[u8]) -> bool {
@@ -39,16 +36,4 @@ fn optimizer_state(bytes: &[u8]) -> bool {
 
 fn plan_settings(bytes: &[u8]) -> bool {
     stored::json::<PlanSettings>(bytes).is_some()
-}
-
-fn reservation(bytes: &[u8]) -> bool {
-    let Some(reservation) = stored::either::<Reservation>(bytes) else { return false };
-    let account = Account::restore(ParticipationBook::new(), Ledger::new(), [reservation.clone()]);
-    assert_eq!(account.reservations().count(), 1);
-    if reservation.clients.len() <= 8
-        && let Ok(epsilon) = account.max_epsilon(1e-5)
-    {
-        assert!(epsilon >= 0.0, "{epsilon}");
-    }
-    true
 }
