@@ -4,6 +4,7 @@
 //! arguments, and nothing here does input or output. An update must never leave this machine but clipped, rotated, noised
 //! and masked.
 
+pub mod adapters;
 pub mod budget;
 pub mod contribution;
 pub mod participant;

@@ -20,7 +20,7 @@ pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
 pub use plan::{CentralSettings, PlanSettings, PlanningError};
 pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
-pub use tacit_proto::AdapterVersion;
+pub use tacit_proto::adapter::{self, AdapterVersion};
 
 /// Unix time in milliseconds.
 pub type Millis = u64;

@@ -6,6 +6,7 @@ use super::release::{Summed, cost_of};
 use super::{Advertise, Closed, Event, Outgoing, Progress, RELEASE, Refusal, Round, sends};
 use crate::Millis;
 use crate::account::Account;
+use crate::adapter::AdapterVersion;
 use crate::optimizer::OptimizerState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{Abort, AbortReason};
 use tacit_privacy::NoiseKey;
-use tacit_proto::AdapterVersion;
 use tacit_proto::{ClientMessage, PlanError, RoundPlan, SignedPlan, Trust};
 
 /// What a round is opened with.

@@ -4,6 +4,7 @@
 use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
 use super::share::Closed;
+use crate::adapter::AdapterVersion;
 use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::context::Context;
@@ -13,7 +14,6 @@ use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
 use tacit_privacy::ledger::Record;
 use tacit_privacy::{CentralSum, NoiseKey, RdpCurve, RoundMechanism, decode_sum};
-use tacit_proto::AdapterVersion;
 use tacit_proto::RoundPlan;
 
 /// An unmasked sum over at least `n_min` survivors.
