@@ -4,6 +4,7 @@
 //! arguments, and nothing but [`connection`] does input or output. An update must never leave this machine but clipped,
 //! rotated, noised and masked.
 
+pub mod adapters;
 pub mod budget;
 pub mod connection;
 pub mod contribution;
