@@ -26,7 +26,8 @@ const MOST_PROBES: usize = 32;
 pub struct PlanSettings {
     /// The learning task.
     pub task: TaskName,
-    /// SHA-256 of the base model's files.
+    /// SHA-256 of the base model's files, in text as hexadecimal digits.
+    #[serde(with = "hex::serde")]
     pub base_model: Digest,
     /// Shape of the adapter.
     pub adapter: AdapterShape,

@@ -15,11 +15,17 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 18] = [
     "meta",
+    "admins",
     "clients",
     "tokens",
+    "requests",
+    "decisions",
+    "bans",
+    "revocations",
     "tasks",
+    "states",
     "rounds",
     "journal",
     "ledger",
@@ -27,6 +33,7 @@ pub const TABLES: [&str; 11] = [
     "members",
     "participants",
     "adapters",
+    "channels",
 ];
 
 /// Version of keys and values in the tables. History:

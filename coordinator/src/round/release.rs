@@ -6,13 +6,13 @@ use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
 use crate::Millis;
 use crate::account::{Account, Published};
-use crate::adapter::AdapterVersion;
 use std::sync::Arc;
 use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
 use tacit_privacy::{CentralSum, NoiseKey, RoundMechanism, decode_sum};
+use tacit_proto::AdapterVersion;
 use tacit_proto::RoundPlan;
 
 /// An unmasked sum over at least `n_min` survivors.

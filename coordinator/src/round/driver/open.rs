@@ -2,12 +2,12 @@
 
 use super::{Arc, BTreeMap, BTreeSet, ClientId, Closed, Driver, Millis, Phase, Round, Session};
 use crate::account::Account;
-use crate::adapter::AdapterVersion;
 use crate::optimizer::OptimizerState;
 use tacit_aggregation::identity::PublicKey;
 use tacit_aggregation::journal::JournalError;
 use tacit_aggregation::server::Abort;
 use tacit_privacy::NoiseKey;
+use tacit_proto::AdapterVersion;
 use tacit_proto::{PlanError, RoundPlan, SignedPlan, Trust};
 
 /// What a round is opened with.
