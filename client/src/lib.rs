@@ -6,7 +6,7 @@
 
 pub mod adapters;
 pub mod budget;
-pub mod connection;
+pub use tacit_proto::connection;
 pub mod contribution;
 pub mod keys;
 pub mod participant;

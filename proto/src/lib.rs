@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod admin;
 mod canonical;
 pub mod codec;
+pub mod connection;
 pub mod enrolment;
 pub mod fleet;
 pub mod ledger;

@@ -3,8 +3,10 @@
 //!
 //! A failed call is tried again by the caller, with its own patience; [`ConnectionError::of_status`] says why it failed.
 
+mod key;
 mod trust;
 
+pub use key::TransportKey;
 pub use trust::{Fingerprint, FingerprintError, Trust};
 
 use std::error::Error as StdError;
@@ -25,7 +27,6 @@ use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::keys::TransportKey;
 use trust::Mismatch;
 
 /// Protocol that a connection must speak.
@@ -190,7 +191,7 @@ impl Server {
         let origin: Uri = format!("https://{host}:{}", self.port).parse().map_err(wrong)?;
         let endpoint = Endpoint::from(Uri::from_static("http://coordinator.invalid")).origin(origin);
         Ok(endpoint
-            .user_agent(concat!("tacit-client/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("tacit/", env!("CARGO_PKG_VERSION")))
             .expect("a name and a version are plain text, as headers are")
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEP_ALIVE)
