@@ -36,6 +36,15 @@ const CONNECT: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to answer that.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// What a server says when it refuses a client's certificate.
+const REFUSALS: [AlertDescription; 6] = [
+    AlertDescription::CertificateExpired,
+    AlertDescription::UnknownCA,
+    AlertDescription::DecryptError,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateUnknown,
+];
 /// Port of a coordinator whose address names none.
 pub const DEFAULT_PORT: u16 = 8443;
 
@@ -118,22 +127,22 @@ impl ConnectionError {
         Self::find(status)
     }
 
-    /// The first of these errors among an error's causes.
+    /// The first of these errors among an error's causes, or what a refusal of this machine's certificate means.
     fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found.clone());
             }
+            // HTTP/2 keeps of the errors below it only their words.
+            let words = error.to_string();
+            let said = |alert: &AlertDescription| rustls::Error::AlertReceived(*alert).to_string() == words;
+            if let Some(alert) = REFUSALS.iter().find(|alert| said(alert)) {
+                return Self::of_alert(*alert);
+            }
             // An `io::Error` hides what it wraps from its causes.
             let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let inside: Option<&(dyn StdError + 'static)> = wrapped.map(|wrapped| wrapped as _);
-            for error in [Some(error), inside].into_iter().flatten() {
-                if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-                    return Self::of_alert(*alert);
-                }
-            }
-            cause = inside.or_else(|| error.source());
+            cause = wrapped.map(|wrapped| wrapped as _).or_else(|| error.source());
         }
         None
     }
@@ -142,7 +151,7 @@ impl ConnectionError {
         match alert {
             AlertDescription::CertificateExpired => Some(Self::Expired),
             AlertDescription::UnknownCA | AlertDescription::DecryptError => Some(Self::Foreign),
-            AlertDescription::BadCertificate | AlertDescription::UnsupportedCertificate => {
+            refusal if REFUSALS.contains(&refusal) => {
                 Some(Self::Credentials { problem: format!("the server says {alert:?}") })
             }
             _ => None,
@@ -315,9 +324,11 @@ mod tests {
     #[test]
     fn a_cause_is_found_however_it_is_wrapped() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
-        let wrapped = io::Error::other(io::Error::other(alert));
-        let status = Status::from_error(Box::new(wrapped));
-        assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Expired));
+        let words = io::Error::other(alert.to_string());
+        for wrapped in [io::Error::other(io::Error::other(alert)), words] {
+            let status = Status::from_error(Box::new(wrapped));
+            assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Expired));
+        }
         let status = Status::from_error(Box::new(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&Status::internal("no")), None);
