@@ -298,6 +298,7 @@ fn split(address: &str) -> Option<(String, u16)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use sha2::Digest as _;
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
@@ -332,5 +333,48 @@ mod tests {
         let status = Status::from_error(Box::new(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&Status::internal("no")), None);
+    }
+
+    /// A TLS server that shows one certificate and signs with some key; gives its address.
+    async fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let key = ring::sign::any_supported_type(&key).unwrap();
+        // Not checked: the key may be another certificate's.
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (stream, _) = socket.accept().await.unwrap();
+            let open = acceptor.accept(stream).await;
+            // Kept open until the client is done with it.
+            tokio::time::sleep(CONNECT).await;
+            drop(open);
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_pinned_certificate_is_worth_nothing_without_its_key() {
+        let keys = [(); 2].map(|()| rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap());
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&keys[0]).unwrap();
+        let fingerprint = Fingerprint(sha2::Sha256::digest(certificate.der()).into());
+        for (key, stolen) in keys.iter().zip([false, true]) {
+            let address = serve(&certificate, key).await;
+            let server = Server::new(&address, Trust::Fingerprint(fingerprint)).unwrap();
+            let opened = server.open(Arc::new(server.config(None).unwrap())).await.map(|_| ());
+            if stolen {
+                assert!(matches!(opened, Err(ConnectionError::Untrusted { .. })), "{opened:?}");
+            } else {
+                assert_eq!(opened, Ok(()));
+            }
+        }
     }
 }
