@@ -1,5 +1,6 @@
 //! Evidence that crosses crates, in one binary: each module is one kind of it.
 
+mod connections;
 mod decoders;
 mod layering;
 mod rounds;
