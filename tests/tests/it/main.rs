@@ -2,5 +2,6 @@
 
 mod decoders;
 mod layering;
+mod publication;
 mod rounds;
 mod simulation;
