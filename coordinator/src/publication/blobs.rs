@@ -245,6 +245,7 @@ mod tests {
         let (_folder, blobs) = blobs();
         let kept = blobs.write(b"kept").unwrap();
         let dropped = blobs.write(b"dropped").unwrap();
+        assert_eq!(read(blobs.open_blob(&dropped, 0).unwrap()).concat(), b"dropped");
         fs::write(blobs.path(&[7; 32]).with_extension(PART), b"half").unwrap();
         assert_eq!(blobs.keep_only(&BTreeSet::from([kept])).unwrap(), 2);
         assert!(blobs.has(&kept) && !blobs.has(&dropped));
