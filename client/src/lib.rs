@@ -1,8 +1,8 @@
 //! The client: local training, contribution to a round, its own privacy budget.
 //!
 //! One client's side of a round is a value moved by the coordinator's messages; time, randomness and the budget are
-//! arguments, and nothing but [`connection`] does input or output. An update must never leave this machine but clipped,
-//! rotated, noised and masked.
+//! arguments. What does input or output says so: [`connection`], [`adapters`]. An update must never leave this machine but
+//! clipped, rotated, noised and masked.
 
 pub mod adapters;
 pub mod budget;

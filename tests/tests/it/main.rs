@@ -3,5 +3,6 @@
 mod connections;
 mod decoders;
 mod layering;
+mod publication;
 mod rounds;
 mod simulation;
