@@ -6,9 +6,10 @@
 
 pub mod budget;
 pub mod contribution;
+pub mod folder;
 pub mod participant;
 
-pub use budget::{Budget, BudgetError, Limits, Participation};
+pub use budget::{Budget, BudgetError, Limits, Participation, Period};
 pub use contribution::contribute;
 pub use participant::{Member, Participant, ParticipantError};
 

@@ -119,6 +119,7 @@ impl Participant {
     ) -> Result<(Self, Vec<ClientMessage>), ParticipantError> {
         let out_of_turn =
             ParticipantError::OutOfTurn { round: self.round(), asked: message.step(), state: self.state() };
+        budget.advance(now);
         match (self, message) {
             (Self::Joined(state), ServerMessage::Cohort { list, adverts }) => {
                 let (next, answer) = state.share(list, adverts, budget, now)?;

@@ -123,7 +123,7 @@ impl Joined {
         // Where this round is debited already, only the exact check of the closed cohort can tell a replay.
         if !budget.has_paid_in(&plan.task, plan.round) {
             let largest = terms.params(plan.cohort.max).map_err(ClientError::from)?;
-            budget.check(plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
+            budget.check_all(&plan.task, plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
         }
 
         let expected = plan.privacy.dimension as usize;
