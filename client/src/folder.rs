@@ -187,8 +187,14 @@ impl Folder {
     /// # Errors
     /// As [`Self::write`].
     pub fn store<T: Serialize>(&self, name: &str, kind: Kind, value: &T) -> Result<(), FolderError> {
-        let encoded = postcard::to_stdvec(value).map(Zeroizing::new);
-        let encoded = encoded.map_err(|error| FolderError::damaged(&self.path.join(name), error))?;
+        let encode = || {
+            // Of the right size from the start: a vector that grows leaves copies of secrets behind.
+            let mut bytes = Zeroizing::new(vec![0; postcard::experimental::serialized_size(value)?]);
+            postcard::to_slice(value, &mut bytes)?;
+            Ok(bytes)
+        };
+        let encoded =
+            encode().map_err(|error: postcard::Error| FolderError::damaged(&self.path.join(name), error))?;
         self.write(name, kind, &encoded)
     }
 
@@ -206,6 +212,11 @@ impl Folder {
     /// As [`Self::read`].
     pub fn load<T: DeserializeOwned>(&self, name: &str, kind: Kind) -> Result<Option<T>, FolderError> {
         load(&self.path, name, kind)
+    }
+
+    /// A file of the folder whose contents make no sense to those who know them.
+    pub(crate) fn damaged(&self, name: &str, problem: &str) -> FolderError {
+        FolderError::damaged(&self.path.join(name), problem)
     }
 
     /// Whether there is such a file, good or bad.

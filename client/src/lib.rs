@@ -4,10 +4,16 @@
 //! arguments, and nothing here does input or output. An update must never leave this machine but clipped, rotated, noised
 //! and masked.
 
+pub mod accounts;
 pub mod budget;
+pub mod code;
 pub mod contribution;
 pub mod folder;
 pub mod participant;
+pub mod round;
+pub mod settings;
+pub mod training;
+pub mod update;
 
 pub use budget::{Budget, BudgetError, Limits, Participation, Period};
 pub use contribution::contribute;
