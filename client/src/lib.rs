@@ -12,6 +12,8 @@ pub mod folder;
 pub mod participant;
 pub mod round;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod training;
 pub mod update;
 

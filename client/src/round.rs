@@ -429,3 +429,6 @@ fn refusal(task: &TaskName, round: u64, reason: ParticipantError) -> RoundError 
     let round = RoundName { task: task.clone(), round };
     RoundError::Refused { round, reason: Box::new(reason) }
 }
+
+#[cfg(test)]
+mod tests;
