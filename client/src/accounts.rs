@@ -5,6 +5,7 @@ use crate::Millis;
 use crate::budget::Budget;
 use crate::folder::{self, Folder, FolderError, Kind};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::TaskName;
@@ -20,6 +21,8 @@ pub struct Accounts {
     pub budget: Budget,
     /// Rounds that this client uploaded to, and whose outcome the ledger has not shown yet; in the order of the uploads.
     pub awaiting: Vec<Awaiting>,
+    /// For each task the last round that this client has refused to go on with. It does not join that one again.
+    pub refused: BTreeMap<TaskName, u64>,
 }
 
 /// A round whose outcome is awaited.
@@ -53,7 +56,7 @@ impl Accounts {
     /// Books of a client that has spent nothing.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { budget, awaiting: Vec::new() }
+        Self { budget, awaiting: Vec::new(), refused: BTreeMap::new() }
     }
 
     /// The stored books; none where there are none.
@@ -92,6 +95,12 @@ impl Accounts {
     pub(crate) fn note_unmasked(&mut self, name: &RoundName) -> bool {
         let awaiting = self.awaiting.iter_mut().find(|awaiting| awaiting.is(name) && !awaiting.unmasked);
         awaiting.map(|awaiting| awaiting.unmasked = true).is_some()
+    }
+
+    /// Whether this client may join a round: it has neither uploaded to it nor refused to go on with it.
+    #[must_use]
+    pub fn may_join(&self, name: &RoundName) -> bool {
+        !self.has_uploaded(name) && self.refused.get(&name.task) != Some(&name.round)
     }
 
     /// Whether this client has uploaded a vector in a round.

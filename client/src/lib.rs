@@ -8,6 +8,8 @@ pub mod accounts;
 pub mod budget;
 pub mod code;
 pub mod contribution;
+pub mod credentials;
+pub mod daemon;
 pub mod folder;
 pub mod participant;
 pub mod round;

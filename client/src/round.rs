@@ -336,13 +336,7 @@ impl Round {
         let before = accounts.clone();
         let (participant, mut answers) = match participant.answer(message, &mut accounts.budget, now) {
             Ok(next) => next,
-            Err(reason) => {
-                // What was debited stays so.
-                if *accounts != before {
-                    accounts.store(folder)?;
-                }
-                return Err(self.leave(folder, accounts, reason));
-            }
+            Err(reason) => return Err(self.leave(folder, accounts, reason)),
         };
         heard.push(digest);
         let answered = match &participant {
@@ -370,6 +364,11 @@ impl Round {
         let answer = if answered == Step::Collect { Answer::Vector(first) } else { Answer::Message(first) };
         self.state = State::Playing { participant: Box::new(participant), answered, answer, heard };
         Ok(())
+    }
+
+    /// Leaves the round for good, for a reason that the messages alone do not show.
+    pub fn refuse(&mut self, folder: &Folder, accounts: &mut Accounts, reason: ParticipantError) -> RoundError {
+        self.leave(folder, accounts, reason)
     }
 
     /// Leaves the round for good.

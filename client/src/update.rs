@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// The folder inside that holds them, a file for each task.
 const INSIDE: &str = "updates";
+/// Ends the names of the files: a task may have a name that is none for a file.
+const SUFFIX: &str = ".update";
 const KIND: Kind = Kind { code: 2, version: 1 };
 /// Bytes before the coordinates: parent, time, tokens, first loss, last loss.
 const HEAD: usize = 32 + 8 + 8 + 8 + 8;
@@ -38,7 +40,7 @@ impl std::fmt::Debug for Update {
 
 impl Update {
     fn file(task: &TaskName) -> String {
-        format!("{INSIDE}/{task}")
+        format!("{INSIDE}/{task}{SUFFIX}")
     }
 
     /// Stores the update, in place of an earlier one of its task.
@@ -89,8 +91,8 @@ impl Update {
     pub fn ready(folder: &Folder) -> Result<Vec<ReadyUpdate>, FolderError> {
         let mut ready = Vec::new();
         for name in folder.list(INSIDE)? {
-            let task = TaskName::new(&name)
-                .map_err(|reason| folder.damaged(&format!("{INSIDE}/{name}"), &reason.to_string()))?;
+            let foreign = || folder.damaged(&format!("{INSIDE}/{name}"), "it is not named after a task");
+            let task = name.strip_suffix(SUFFIX).and_then(|task| TaskName::new(task).ok()).ok_or_else(foreign)?;
             if let Some(update) = Self::load(folder, &task)? {
                 ready.push(ReadyUpdate { task, parent: update.parent });
             }
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(Update::ready(&folder).expect("one")[0].parent, [7; 32]);
         assert!(!format!("{update:?}").contains("1.5"));
 
-        folder.write("updates/rust-completion", super::KIND, &[0; 65]).expect("written");
+        folder.write("updates/rust-completion.update", super::KIND, &[0; 65]).expect("written");
         assert!(matches!(Update::load(&folder, &task), Err(FolderError::Damaged { .. })));
         Update::shred(&folder, &task).expect("wiped");
         assert!(Update::ready(&folder).expect("none").is_empty());
