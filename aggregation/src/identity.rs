@@ -2,8 +2,10 @@
 //! Must never let anybody but the root issue a certificate, nor print a key.
 
 mod revocation;
+mod roster;
 
 pub use revocation::{RevocationError, RevocationList};
+pub use roster::{Membership, Rate, Roster, RosterError, SignedRoster, eligible};
 
 use crate::context::{Fields, Short};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
@@ -40,6 +42,12 @@ impl PublicKey {
     #[must_use]
     pub fn verify(&self, payload: &[u8], signature: &Signature) -> bool {
         self.verifying().is_some_and(|key| crate::signatures::verify(&key, payload, signature))
+    }
+
+    /// Whether this is a point of the curve, and not one of small order.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.verifying().is_some()
     }
 
     pub(crate) fn verifying(&self) -> Option<VerifyingKey> {
@@ -252,6 +260,7 @@ mod tests {
             let refused = forged.verify(&trusted, 0);
             assert!(matches!(refused, Err(CertificateError::Signature { .. })), "{index}: {refused:?}");
         }
+        assert!(key.public_key().is_usable() && !PublicKey([0; 32]).is_usable());
         let weak = root.certify(client, PublicKey([0; 32]), 1_000);
         assert_eq!(weak.verify(&root.public_key(), 0), Err(CertificateError::Key { client }));
     }

@@ -4,23 +4,33 @@
 //! clock or randomness. It must never see a client's update, only the sum of many.
 
 pub mod account;
-pub mod adapter;
 pub mod cohort;
+pub mod engine;
+pub mod enrolment;
+pub mod files;
 pub mod identity;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;
+pub mod publication;
 pub mod round;
+pub mod serve;
+pub mod service;
+pub mod settings;
 pub mod store;
+pub mod task;
+pub mod tls;
 pub mod vectors;
 
 pub use account::{Account, Reservation};
-pub use adapter::AdapterVersion;
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
 pub use plan::{CentralSettings, PlanSettings, PlanningError};
-pub use round::{Driver, Event, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState};
+pub use round::{
+    Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
+};
+pub use tacit_proto::AdapterVersion;
 
 /// Unix time in milliseconds.
 pub type Millis = u64;

@@ -107,6 +107,17 @@ impl ServerOptimizer {
     }
 }
 
+/// What an update rule carries from round to round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moments {
+    /// Velocity, or mean of the updates; empty for federated averaging.
+    pub first: Vec<f32>,
+    /// Mean of the squared updates; empty but for Adam.
+    pub second: Vec<f32>,
+    /// `beta1^t` and `beta2^t` after t steps.
+    pub powers: [f64; 2],
+}
+
 /// An update rule with the moments that it carries from round to round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +151,30 @@ impl OptimizerState {
             powers: [1.0; 2],
             dimension,
         })
+    }
+
+    /// As it was stored: the rule, and what [`Self::moments`] gave.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Setting`]; [`OptimizerError::Dimension`] when the moments are another rule's.
+    pub fn restore(
+        optimizer: ServerOptimizer,
+        dimension: usize,
+        moments: Moments,
+    ) -> Result<Self, OptimizerError> {
+        let mut state = Self::new(optimizer, dimension)?;
+        if (moments.first.len(), moments.second.len()) != (state.first.len(), state.second.len()) {
+            let (update, found) = (moments.first.len(), moments.second.len());
+            return Err(OptimizerError::Dimension { adapter: dimension, update, state: found });
+        }
+        (state.first, state.second, state.powers) = (moments.first, moments.second, moments.powers);
+        Ok(state)
+    }
+
+    /// What the rule carries from round to round, for storage.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        Moments { first: self.first.clone(), second: self.second.clone(), powers: self.powers }
     }
 
     /// The update rule.

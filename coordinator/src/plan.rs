@@ -3,11 +3,11 @@
 
 use crate::Millis;
 use crate::account::Account;
-use crate::adapter::AdapterVersion;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::{RoundParams, TaskName};
 use tacit_privacy::{AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw};
+use tacit_proto::AdapterVersion;
 use tacit_proto::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalTraining, PlanError, PrivacyTerms, RoundPlan,
     SignedPlan, Trust,
@@ -26,7 +26,8 @@ const MOST_PROBES: usize = 32;
 pub struct PlanSettings {
     /// The learning task.
     pub task: TaskName,
-    /// SHA-256 of the base model's files.
+    /// SHA-256 of the base model's files, in text as hexadecimal digits.
+    #[serde(with = "hex::serde")]
     pub base_model: Digest,
     /// Shape of the adapter.
     pub adapter: AdapterShape,

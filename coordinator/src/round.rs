@@ -1,42 +1,31 @@
-//! A round: an enum whose variants carry their phase's data, moved by one driver.
-//! Must never release anything that was not reserved, nor tell anyone of a change before it said what to store.
+//! A round: an enum whose variants carry that state's data, moved by one driver over a session of secure aggregation.
+//! Must never release anything that was not reserved, nor tell anyone of a change before its record was handed to the keeper.
 
-mod advertise;
-mod collect;
-mod confirm;
+mod closed;
 mod driver;
+mod keeper;
 mod outcome;
 mod release;
-mod share;
-mod unmask;
 
-pub use advertise::Advertise;
-pub use collect::Collect;
-pub use confirm::Confirm;
-pub use driver::{Driver, OpenError, RoundSetup, TaskState};
+pub use closed::Closed;
+pub use driver::{Driver, OpenError, RestoreError, RoundSetup, TaskState};
+pub use keeper::{Keeper, MemoryKeeper, Vector};
 pub use outcome::{Failed, FailureReason, Outcome, Released};
-pub use share::{Closed, Share};
-pub use unmask::Unmask;
 
-use crate::account::Reservation;
+use std::sync::Arc;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::server::ServerError;
+use tacit_aggregation::server::{Phase, ServerError, Session};
 use tacit_proto::{ClientMessage, ServerMessage};
 
 /// Where a round stands.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one value per open round")]
 pub enum Round {
     /// Adverts are gathered.
-    Advertise(Advertise),
-    /// The cohort is closed, sealed shares are gathered.
-    Share(Share),
-    /// Masked vectors are gathered.
-    Collect(Collect),
-    /// Survivors confirm who survived.
-    Confirm(Confirm),
-    /// Shares are gathered that unmask the sum.
-    Unmask(Unmask),
+    Gathering(Session),
+    /// The cohort is closed; its members share, upload, confirm and unmask.
+    Running(Session, Arc<Closed>),
     /// The sum became a new version of the adapter.
     Committed(Released),
     /// The round ended without a release.
@@ -53,22 +42,20 @@ pub enum Event {
         /// The message.
         message: ClientMessage,
     },
+    /// The keeper has all of a client's announced vector.
+    Whole {
+        /// The sender.
+        from: ClientId,
+    },
     /// Time passed; see [`Driver::deadline`].
     Tick,
 }
 
-/// What the caller has to do, in this order.
+/// What the caller has to do once what the keeper was given is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
-    /// Store this durably before anything that follows is sent.
-    Reserve(Reservation),
-    /// Send a message to a client.
-    Send {
-        /// The receiver.
-        to: ClientId,
-        /// The message.
-        message: ServerMessage,
-    },
+    /// A step has begun: its messages ([`Round::message_for`]) may go out.
+    Open(Step),
     /// Tell a client that its message was refused; the round goes on.
     Refuse(Refusal),
     /// The round has ended: take [`Driver::finish`]'s outcome, and store all of it in one batch.
@@ -106,11 +93,13 @@ pub enum Refusal {
         /// The round's step.
         current: &'static str,
     },
-    /// A chunk of a vector that was not announced.
-    #[error("client {client} sent a chunk before its signed announcement of the masked vector")]
-    NotAnnounced {
+    /// A vector that was not announced, or a part that does not fit.
+    #[error("client {client}: {reason}")]
+    Upload {
         /// The sender.
         client: ClientId,
+        /// What is wrong.
+        reason: String,
     },
     /// Secure aggregation refuses it.
     #[error("client {client}: {error}")]
@@ -130,67 +119,79 @@ impl Refusal {
             Self::NotInvited { client, .. }
             | Self::Impostor { client, .. }
             | Self::OutOfStep { client, .. }
-            | Self::NotAnnounced { client }
+            | Self::Upload { client, .. }
             | Self::Protocol { client, .. } => client,
         }
     }
 }
 
 impl Round {
-    /// The step's name, for messages to people.
+    /// Where the round stands, in one word for messages to people.
     #[must_use]
     pub fn step(&self) -> &'static str {
         match self {
-            Self::Advertise(_) => "advertise",
-            Self::Share(_) => "share",
-            Self::Collect(_) => "collect",
-            Self::Confirm(_) => "confirm",
-            Self::Unmask(_) => "unmask",
+            Self::Gathering(session) | Self::Running(session, _) => match session.phase() {
+                Phase::Advertise(_) => "advertise",
+                Phase::Share(_) => "share",
+                Phase::Collect(_) => "collect",
+                Phase::Confirm(..) => "confirm",
+                Phase::Unmask(..) | Phase::Released(_) => "unmask",
+                Phase::Aborted(_) | Phase::Interrupted => "failed",
+            },
             Self::Committed(_) => "committed",
             Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The session of secure aggregation, until the round has ended.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Gathering(session) | Self::Running(session, _) => Some(session),
+            Self::Committed(_) | Self::Failed(_) => None,
         }
     }
 
     /// The closed cohort with its mechanism, from Share to Unmask.
     #[must_use]
     pub fn cohort(&self) -> Option<&Closed> {
-        match self {
-            Self::Share(phase) => Some(phase.cohort()),
-            Self::Collect(phase) => Some(phase.cohort()),
-            Self::Confirm(phase) => Some(phase.cohort()),
-            Self::Unmask(phase) => Some(phase.cohort()),
-            Self::Advertise(_) | Self::Committed(_) | Self::Failed(_) => None,
-        }
+        if let Self::Running(_, closed) = self { Some(closed) } else { None }
     }
 
-    /// The message that a client is waiting for in this phase, to be sent again after a lost connection.
+    /// The message that a client is waiting for in this step; the same one however often it is asked for.
     #[must_use]
     pub fn message_for(&self, client: ClientId) -> Option<ServerMessage> {
-        match self {
-            Self::Share(phase) => phase.message_for(client),
-            Self::Collect(phase) => phase.message_for(client),
-            Self::Confirm(phase) => phase.message_for(client),
-            Self::Unmask(phase) => phase.message_for(client),
-            Self::Advertise(_) | Self::Committed(_) | Self::Failed(_) => None,
+        match self.session()?.phase() {
+            Phase::Share(phase) => {
+                let adverts = phase.adverts_for(client)?;
+                Some(ServerMessage::Cohort { list: Arc::clone(phase.list()), adverts })
+            }
+            Phase::Collect(phase) => phase.deliveries(client).ok().map(ServerMessage::Shares),
+            Phase::Confirm(phase, _) => {
+                let survived = phase.survivors().any(|survivor| survivor == client);
+                survived.then(|| ServerMessage::Maps(phase.maps().clone()))
+            }
+            Phase::Unmask(phase, _) => phase.request_for(client).ok().map(ServerMessage::Unmask),
+            Phase::Advertise(_) | Phase::Released(_) | Phase::Aborted(_) | Phase::Interrupted => None,
         }
     }
 
-    /// Bytes of this client's masked vector that have arrived: where an upload goes on after a lost connection.
-    #[must_use]
-    pub fn resume_at(&self, client: ClientId) -> Option<u64> {
-        match self {
-            Self::Collect(phase) => phase.resume_at(client),
-            _ => None,
-        }
+    /// The messages of this step, to everybody who waits for one. In large cohorts they are large: ask for one at a time.
+    pub fn messages(&self) -> impl Iterator<Item = (ClientId, ServerMessage)> + '_ {
+        let members = self.cohort().into_iter().flat_map(Closed::members);
+        members.filter_map(|client| Some((client, self.message_for(client)?)))
     }
 }
 
-/// Whether every message that a phase still waits for has come.
+/// The step in which something that belongs to no step of secure aggregation failed.
+const RELEASE: Step = Step::Unmask;
+
+/// Whether every message that a step still waits for has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+enum Progress {
     /// Others are still to come.
     Waiting,
-    /// The phase may close before its deadline.
+    /// The step may close before its deadline.
     Complete,
 }
 
@@ -199,24 +200,3 @@ impl Progress {
         if complete { Self::Complete } else { Self::Waiting }
     }
 }
-
-/// A refusal by secure aggregation.
-fn protocol(client: ClientId) -> impl Fn(ServerError) -> Refusal {
-    move |error| Refusal::Protocol { client, error }
-}
-
-/// A message that names its sender must come from it.
-fn check_sender(client: ClientId, named: ClientId) -> Result<(), Refusal> {
-    if client == named { Ok(()) } else { Err(Refusal::Impostor { client, named }) }
-}
-
-/// The messages of a phase to those who wait for one.
-fn sends(
-    clients: impl IntoIterator<Item = ClientId>,
-    message: impl Fn(ClientId) -> Option<ServerMessage>,
-) -> Vec<Outgoing> {
-    clients.into_iter().filter_map(|to| Some(Outgoing::Send { to, message: message(to)? })).collect()
-}
-
-/// The step in which something that belongs to no step of secure aggregation failed.
-const RELEASE: Step = Step::Unmask;

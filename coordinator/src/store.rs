@@ -15,8 +15,23 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 9] =
-    ["meta", "clients", "tokens", "tasks", "rounds", "journal", "ledger", "participants", "adapters"];
+pub const TABLES: [&str; 15] = [
+    "meta",
+    "clients",
+    "tokens",
+    "requests",
+    "decisions",
+    "bans",
+    "revocations",
+    "tasks",
+    "states",
+    "rounds",
+    "journal",
+    "ledger",
+    "participants",
+    "adapters",
+    "channels",
+];
 
 /// Version of keys and values in the tables. History:
 ///

@@ -2,7 +2,7 @@
 //! caller: the transport knows from whom a message comes.
 
 use crate::ledger::LedgerProof;
-use crate::manifest::ManifestBytes;
+use crate::manifest::SignedManifest;
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::SignedPlan;
 use std::fmt;
@@ -80,9 +80,9 @@ pub struct Offer {
     /// The plan of the round that is open or comes next.
     pub plan: SignedPlan,
     /// The version that the caller's channel installs.
-    pub manifest: ManifestBytes,
+    pub manifest: SignedManifest,
     /// The version to train on, where it is another.
-    pub parent: Option<ManifestBytes>,
+    pub parent: Option<SignedManifest>,
     /// Whether the caller's update is in the cohort that is forming.
     pub join: bool,
     /// Why the caller may not take part now.

@@ -4,6 +4,7 @@
 //! signed [`plan`] of a round lives here as well, because coordinator and client must read it alike, and know nothing of
 //! each other. This crate must never decide anything about a round.
 
+pub mod adapter;
 mod canonical;
 pub mod codec;
 pub mod enrolment;
@@ -15,6 +16,8 @@ pub mod plan;
 pub mod services;
 mod wire;
 
+pub use adapter::AdapterVersion;
+pub use manifest::{Channel, Manifest, ManifestError, SignedManifest};
 pub use messages::{ClientMessage, ServerMessage};
 pub use plan::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PlanError, PrivacyTerms,

@@ -6,6 +6,7 @@ mod settings;
 mod signed;
 
 pub use settings::{AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, Trust};
+pub(crate) use signed::signed_by;
 pub use signed::{CoordinatorKey, SignedPlan};
 
 use crate::canonical::Fields;

@@ -109,7 +109,7 @@ pub enum SimulationError {
     Optimizer(#[from] tacit_coordinator::OptimizerError),
     /// An adapter that is none.
     #[error(transparent)]
-    Adapter(#[from] tacit_coordinator::adapter::AdapterError),
+    Adapter(#[from] tacit_proto::adapter::AdapterError),
     /// A sum that is none.
     #[error(transparent)]
     Ring(#[from] tacit_aggregation::ring_vector::RingError),

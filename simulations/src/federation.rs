@@ -1,6 +1,6 @@
 //! The rounds of a simulation, one after another. Must never go on when no client can bear another round.
 
-use tacit_coordinator::{History, TaskState};
+use tacit_coordinator::{Account, History, TaskState};
 use tacit_model::Adapter;
 use tacit_model::evaluate::Sample;
 use tacit_privacy::{AdaptiveClip, RoundMechanism};
@@ -38,24 +38,25 @@ pub(crate) fn federate(
 ) -> Result<Federated, SimulationError> {
     let (scenario, progress) = (context.scenario, context.progress);
     let delta = scenario.privacy.delta;
-    let mut history = History::new();
+    let (mut history, mut account) = (History::new(), Account::new());
     let (mut rounds, mut records) = (Vec::new(), Vec::new());
     let (mut bits, mut now, mut training_seconds) = (start, 0, 0.0);
     let mut stopped_early = None;
     for number in 1..=u64::from(scenario.rounds) {
-        let mut record = match round::run(context, fleet, workers, &mut history, state, number, now)? {
-            Attempt::Ended { state: after, record } => {
-                state = after;
-                record
-            }
-            Attempt::NoCohort { state: unchanged, reason } => {
-                state = unchanged;
-                let when = format!("before round {number}: {reason}");
-                progress.line(&format!("stopping {when}"));
-                stopped_early = Some(when);
-                break;
-            }
-        };
+        let mut record =
+            match round::run(context, fleet, workers, (&mut history, &mut account), state, number, now)? {
+                Attempt::Ended { state: after, record } => {
+                    state = after;
+                    record
+                }
+                Attempt::NoCohort { state: unchanged, reason } => {
+                    state = unchanged;
+                    let when = format!("before round {number}: {reason}");
+                    progress.line(&format!("stopping {when}"));
+                    stopped_early = Some(when);
+                    break;
+                }
+            };
         training_seconds += record.meter.of("train");
         now += record.duration + PAUSE;
         if record.ended.is_ok() {
@@ -65,14 +66,14 @@ pub(crate) fn federate(
                 .measure("evaluate", || bits_per_byte(workers, context.model, &adapter, sample, progress))?;
             record.meter = meter;
         }
-        let epsilon = state.account.max_epsilon(delta)?;
+        let epsilon = account.max_epsilon(delta)?;
         let report = describe(number, &mut record, bits, epsilon, delta);
         report.check()?;
         progress.line(&line(&report));
         rounds.push(report);
         records.push(*record);
     }
-    let epsilon = state.account.max_epsilon(delta)?;
+    let epsilon = account.max_epsilon(delta)?;
     let adapter = current(context, &state)?;
     Ok(Federated { rounds, records, adapter, training_seconds, epsilon, stopped_early })
 }

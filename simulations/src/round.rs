@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::identity::ClientId;
 use tacit_client::participant::Joined;
 use tacit_coordinator::round::{Failed, Released};
-use tacit_coordinator::{Driver, History, Outcome, RoundSetup, SelectionError, TaskState, select};
+use tacit_coordinator::{Account, Driver, History, Outcome, RoundSetup, SelectionError, TaskState, select};
 use tacit_model::{Adapter, BaseModel, LocalUpdate};
 use tacit_proto::SignedPlan;
 
@@ -78,7 +78,7 @@ pub(crate) fn run(
     context: &RoundContext<'_>,
     fleet: &mut Fleet,
     workers: &mut Workers,
-    history: &mut History,
+    (history, account): (&mut History, &mut Account),
     state: TaskState,
     round: u64,
     now: u64,
@@ -87,7 +87,7 @@ pub(crate) fn run(
     let (key, noise) = (&fleet.coordinator, context.task.noise_key(round));
     let signed = {
         let settings = &context.task.settings;
-        settings.plan(round, &state.adapter, &state.account, key, noise.as_ref())?
+        settings.plan(round, &state.adapter, account, key, noise.as_ref())?
     };
     let ready = ready(fleet, &signed)?;
     let invitation = match invite(context.scenario, fleet, &ready, history, round) {
@@ -116,7 +116,7 @@ pub(crate) fn run(
         noise,
     };
     let parent = *state.adapter.digest();
-    let driver = Driver::open(setup, state, now)?;
+    let driver = Driver::open(setup, state, account, now)?;
     context.progress.begin("joining the cohort", seats.len());
     let joined =
         meter.measure("advertise", || join(fleet, workers, &signed, parent, deltas, &seats, round, now))?;
@@ -134,9 +134,9 @@ pub(crate) fn run(
         refusals: Vec::new(),
     };
     let (outcome, end) = if context.masked {
-        masked::finish(&mut floor, driver, joined, now)?
+        masked::finish(&mut floor, driver, joined, account, now)?
     } else {
-        plain::finish(&mut floor, driver, joined, now)?
+        plain::finish(&mut floor, driver, joined, account, now)?
     };
     let refusals = floor.refusals;
     context.progress.end();

@@ -70,11 +70,11 @@ impl Task {
         self.settings.central.map(|_| NoiseKey::generate(rng))
     }
 
-    /// The task before its first round: an adapter that changes nothing, and an account of nothing.
+    /// The task before its first round: an adapter that changes nothing.
     pub(crate) fn start(&self, scenario: &Scenario) -> Result<TaskState, SimulationError> {
         let adapter = AdapterVersion::new(vec![0.0; self.dimension], self.settings.base_model)?;
         let optimizer = OptimizerState::new(scenario.server.clone(), self.dimension)?;
-        Ok(TaskState { adapter, optimizer, account: Account::new() })
+        Ok(TaskState { adapter, optimizer })
     }
 
     /// Plans a round that is never run, to learn what every round's parameters will be and whether they are feasible.
@@ -85,7 +85,7 @@ impl Task {
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
         let signed =
-            self.settings.plan(1, &state.adapter, &state.account, key, self.noise_key(1).as_ref())?;
+            self.settings.plan(1, &state.adapter, &Account::new(), key, self.noise_key(1).as_ref())?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

@@ -6,7 +6,7 @@ use crate::context::Fields;
 /// A signed list of revoked clients. Each list holds all of them, and has a higher number than the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
-    /// Number of the list, from 1.
+    /// Number of the list; list 0 is the empty one that a new root signs.
     pub number: u64,
     /// The clients, strictly increasing.
     pub clients: Vec<ClientId>,

@@ -168,6 +168,12 @@ impl Collect {
         Ok(cohort.neighbours(index).into_iter().filter_map(delivery).collect())
     }
 
+    /// Members that shared, were not excluded since, and so may send a vector.
+    #[must_use]
+    pub fn expected(&self) -> u32 {
+        self.shared.indices().filter(|index| !self.roster.excluded.contains(index)).count() as u32
+    }
+
     /// Members whose vectors have arrived.
     #[must_use]
     pub fn count(&self) -> u32 {

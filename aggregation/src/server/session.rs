@@ -19,7 +19,9 @@ use crate::identity::{ClientId, PublicKey};
 use crate::journal::{
     Key, Kind, Record, Scope, Slot, Stored as _, Unanswered, Writer, write_bytes, write_list,
 };
-use crate::messages::{Advert, Confirm as Confirmation, MaskedHeader, ShareMessage, UnmaskShares};
+use crate::messages::{
+    Advert, CohortList, Confirm as Confirmation, MaskedHeader, ShareMessage, UnmaskShares,
+};
 use crate::params::RoundTerms;
 use crate::{Digest, Step};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +36,10 @@ pub struct Session {
     phase: Phase,
     /// Checksums of the open step's records.
     tags: BTreeMap<ClientId, Digest>,
+    /// The closed cohort and its rotation seed, also when the round is over.
+    cohort: Option<(Arc<CohortList>, Digest)>,
+    /// Whose vectors are in the sum, once that is settled.
+    survivors: Vec<ClientId>,
 }
 
 /// Where a round stands. What goes out to clients is asked from the phase itself, as often as needed.
@@ -113,13 +119,32 @@ impl Session {
     /// [`Abort`] when the terms are out of range.
     pub fn open(terms: Arc<RoundTerms>, root: PublicKey) -> Result<Self, Abort> {
         let scope = Scope::new(&terms, None);
-        Ok(Self { scope, phase: Phase::Advertise(Advertise::new(terms, root)?), tags: BTreeMap::new() })
+        let phase = Phase::Advertise(Advertise::new(terms, root)?);
+        Ok(Self { scope, phase, tags: BTreeMap::new(), cohort: None, survivors: Vec::new() })
     }
 
     /// Where the round stands.
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// Gives the phase away, at the end of the round.
+    #[must_use]
+    pub fn into_phase(self) -> Phase {
+        self.phase
+    }
+
+    /// The closed cohort and the public seed of its rotation, from Share on, also when the round is over.
+    #[must_use]
+    pub fn cohort(&self) -> Option<(&Arc<CohortList>, Digest)> {
+        self.cohort.as_ref().map(|(list, rotation)| (list, *rotation))
+    }
+
+    /// Whose vectors are in the sum, in the order of their ids: from Unmask on, also when the round is over.
+    #[must_use]
+    pub fn survivors(&self) -> &[ClientId] {
+        &self.survivors
     }
 
     /// Takes an advert, as [`Advertise::accept`].
@@ -281,16 +306,47 @@ impl Session {
             }
             self.checkpoint(&mut store)?;
         }
-        let key = Key { step, slot: Slot::Closed };
-        let record = self.scope.record(key, Kind::Closed, self.phase.context().as_ref(), |writer| {
-            (self.tags.len() as u32).write(writer);
-            digest_of_tags(&self.tags).write(writer);
-        });
+        let record = self.end_of(step);
         let next = mem::replace(&mut self.phase, Phase::Interrupted).close();
         store(&record).map_err(Unanswered::NotStored)?;
-        self.tags.clear();
-        self.phase = next;
+        self.enter(next);
         Ok(&self.phase)
+    }
+
+    /// Closes Unmask if the shares that have come release the sum, and says whether they do. A bad one among the least number
+    /// of shares may still be in the way: nothing has changed then, and the step goes on.
+    ///
+    /// # Errors
+    /// [`ServerError::NotInStep`] outside of Unmask.
+    pub fn release<S>(&mut self, store: impl FnOnce(&Record) -> Result<(), S>) -> Outcome<bool, S> {
+        let Phase::Unmask(phase, masked) = &self.phase else { return Err(ServerError::NotInStep.into()) };
+        let Ok(sum) = phase.clone().close(masked.clone()) else { return Ok(false) };
+        let record = self.end_of(Step::Unmask);
+        if let Err(error) = store(&record) {
+            self.phase = Phase::Interrupted;
+            return Err(Unanswered::NotStored(error));
+        }
+        self.enter(Phase::Released(sum));
+        Ok(true)
+    }
+
+    fn end_of(&self, step: Step) -> Record {
+        let key = Key { step, slot: Slot::Closed };
+        self.scope.record(key, Kind::Closed, self.phase.context().as_ref(), |writer| {
+            (self.tags.len() as u32).write(writer);
+            digest_of_tags(&self.tags).write(writer);
+        })
+    }
+
+    /// Begins a phase, and keeps what the round is remembered by.
+    fn enter(&mut self, phase: Phase) {
+        match &phase {
+            Phase::Share(share) => self.cohort = Some((Arc::clone(share.list()), share.rotation_seed())),
+            Phase::Unmask(unmask, _) => self.survivors = unmask.survivors().collect(),
+            _ => {}
+        }
+        self.tags.clear();
+        self.phase = phase;
     }
 
     fn not_open(&self, client: ClientId, step: Step) -> ServerError {

@@ -75,6 +75,17 @@ impl Unmask {
         self.answering.indices().map(|index| self.standing.roster.cohort.client(index))
     }
 
+    /// Members whose vectors are in the sum, in the order of their ids.
+    pub fn survivors(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.standing.maps.survived.indices().map(|index| self.standing.roster.cohort.client(index))
+    }
+
+    /// Members whose shares have come.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.answers.len() as u32
+    }
+
     /// What to ask a client: the maps, the confirmations of t of its neighbours, and as many others as make up a quorum.
     ///
     /// # Errors

@@ -3,14 +3,14 @@
 
 use super::driver::TaskState;
 use crate::account::AccountError;
-use crate::adapter::{AdapterError, AdapterVersion};
 use crate::optimizer::OptimizerError;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::server::{Abort, ServerError};
+use tacit_aggregation::server::{Abort, AbortReason, ServerError};
 use tacit_privacy::ledger::Entry;
 use tacit_privacy::{PipelineError, ReleaseError};
 use tacit_proto::PlanError;
+use tacit_proto::adapter::{AdapterError, AdapterVersion};
 
 /// The end of a round, and the task after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Outcome {
     Committed {
         /// What was released.
         released: Released,
-        /// The task from here on: adapter, optimiser, and the account with this release in it.
+        /// The task from here on: adapter and optimiser.
         state: TaskState,
     },
     /// No release.
@@ -89,6 +89,12 @@ pub enum FailureReason {
     /// The plan does not cover the cohort that came together.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A stored vector cannot be read.
+    #[error("a stored vector cannot be read: {0}")]
+    Storage(String),
+    /// The operator ended the round.
+    #[error("the operator ended the round")]
+    Stopped,
     /// A stored vector could not be summed.
     #[error("a stored vector cannot be summed: {0}")]
     Vector(ServerError),
@@ -123,4 +129,21 @@ pub enum FailureReason {
     /// A transition did not end.
     #[error("the round was interrupted between two phases")]
     Interrupted,
+}
+
+impl Failed {
+    /// Whether too few clients came or stayed, so that another attempt may do better.
+    #[must_use]
+    pub fn for_lack_of_clients(&self) -> bool {
+        let FailureReason::Aborted(abort) = &self.reason else { return false };
+        matches!(
+            abort.reason,
+            AbortReason::Parameters(_)
+                | AbortReason::TooFewShared { .. }
+                | AbortReason::TooFewSurvivors { .. }
+                | AbortReason::Neighbourhood { .. }
+                | AbortReason::NoQuorum { .. }
+                | AbortReason::Unrecoverable { .. }
+        )
+    }
 }

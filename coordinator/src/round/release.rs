@@ -1,10 +1,10 @@
 //! From the unmasked sum to a new version of the adapter and its entry in the ledger. Must never be given the vector of one
 //! client, nor publish what the account has not taken, nor let a sum out that has no noise.
 
+use super::closed::Closed;
 use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
-use super::share::Closed;
-use crate::adapter::AdapterVersion;
+use crate::account::Account;
 use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::context::Context;
@@ -14,6 +14,7 @@ use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
 use tacit_privacy::ledger::Record;
 use tacit_privacy::{CentralSum, NoiseKey, RdpCurve, RoundMechanism, decode_sum};
+use tacit_proto::AdapterVersion;
 use tacit_proto::RoundPlan;
 
 /// An unmasked sum over at least `n_min` survivors.
@@ -33,6 +34,14 @@ impl Summed {
     /// A sum that was never masked; see [`crate::plain`].
     pub(super) fn plain(vector: RingVector, survivors: Vec<ClientId>, closed: Arc<Closed>) -> Self {
         Self { vector, survivors, faults: Vec::new(), closed }
+    }
+
+    pub(super) fn closed(&self) -> Arc<Closed> {
+        Arc::clone(&self.closed)
+    }
+
+    pub(super) fn survivors(&self) -> &[ClientId] {
+        &self.survivors
     }
 
     /// The noised sum, decoded, and the noised sum of the clip bits where they are counted.
@@ -64,6 +73,7 @@ impl Summed {
         plan: &RoundPlan,
         noise: Option<&NoiseKey>,
         state: &mut TaskState,
+        account: &mut Account,
     ) -> Result<Released, FailureReason> {
         let survivors = self.survivors.len() as u32;
         let (mut mean, clip_bits) = self.noised(plan, noise)?;
@@ -85,7 +95,7 @@ impl Summed {
             delta,
             adapter_digest: *adapter.digest(),
         };
-        let entry = state.account.commit(&self.survivors, record, &cost, round, delta)?;
+        let entry = account.commit(&self.survivors, record, &cost, round, delta)?;
         state.adapter = adapter.clone();
         state.optimizer = optimizer;
         let cohort = self.closed.list.params.n;

@@ -61,7 +61,7 @@ impl Key for ClientId {
     }
 }
 
-impl Key for [u8; 32] {
+impl<const N: usize> Key for [u8; N] {
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(self);
     }
@@ -134,15 +134,31 @@ impl Records<'_> {
     ) -> Result<Vec<(T::Key, T::Value)>, StoreError> {
         let from = from.map(Key::to_bytes).unwrap_or_default();
         let rows = self.0.scan(T::NAME, &prefix.to_bytes(), &from, limit)?;
-        rows.into_iter()
-            .map(|(key, value)| {
-                let mut rest = key.as_slice();
-                let typed = T::Key::read(&mut rest).filter(|_| rest.is_empty());
-                let typed = typed.ok_or_else(|| corrupted::<T>(&key, "its key has another form"))?;
-                Ok((typed, decode::<T>(&key, &value)?))
-            })
-            .collect()
+        rows.into_iter().map(|(key, value)| Ok((typed::<T>(&key)?, decode::<T>(&key, &value)?))).collect()
     }
+}
+
+impl Records<'_> {
+    /// The keys of the first `limit` records, as [`Self::scan`] finds them.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn keys<T: Table>(
+        &self,
+        prefix: &impl Key,
+        from: Option<&T::Key>,
+        limit: usize,
+    ) -> Result<Vec<T::Key>, StoreError> {
+        let from = from.map(Key::to_bytes).unwrap_or_default();
+        let rows = self.0.scan(T::NAME, &prefix.to_bytes(), &from, limit)?;
+        rows.into_iter().map(|(key, _)| typed::<T>(&key)).collect()
+    }
+}
+
+fn typed<T: Table>(key: &[u8]) -> Result<T::Key, StoreError> {
+    let mut rest = key;
+    let typed = T::Key::read(&mut rest).filter(|_| rest.is_empty());
+    typed.ok_or_else(|| corrupted::<T>(key, "its key has another form"))
 }
 
 /// The prefix that every key has.
@@ -177,6 +193,20 @@ impl Batch {
     pub fn delete<T: Table>(&mut self, key: &T::Key) -> &mut Self {
         self.0.push(Change::Delete { table: T::NAME, key: key.to_bytes() });
         self
+    }
+
+    /// Keys of a table that are written so far.
+    pub fn keys<T: Table>(&self) -> impl Iterator<Item = T::Key> + '_ {
+        self.0.iter().filter_map(|change| match change {
+            Change::Put { table, key, .. } if *table == T::NAME => typed::<T>(key).ok(),
+            _ => None,
+        })
+    }
+
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Makes the changes, durably.

@@ -832,7 +832,13 @@ pub struct Offer {
     /// The plan of the round that is open or comes next.
     #[prost(message, optional, tag = "1")]
     pub plan: ::core::option::Option<SignedPlan>,
-    /// The version that the caller's channel installs: a signed manifest.
+    /// The version that the caller's channel installs: a signed manifest, at most 16 KiB. It is the coordinator's statement as
+    /// it was signed, and then the signature's 64 bytes. The statement is a list of fields, each prefixed with its length in four
+    /// bytes, big-endian; integers are eight bytes, big-endian; digests are SHA-256, 32 bytes:
+    /// "tacit/manifest/v1"; task; channel ("stable", "canary", "training"); serial, which counts the changes of the channel;
+    /// version; digest of the adapter; of its parent; of the base model; 0, or 1 and the origin: digest of the round's plan,
+    /// round, index of the ledger's entry, hash of the entry; number of files, and of each name, digest, size in bytes;
+    /// milliseconds since 1970 at which the version was made; the coordinator's public key.
     #[prost(bytes = "vec", tag = "2")]
     pub manifest: ::prost::alloc::vec::Vec<u8>,
     /// The version to train on: a signed manifest, empty when it is the same.

@@ -35,6 +35,11 @@ impl CoordinatorKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
+    /// Signs canonical bytes, whose first field says what they are.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Signature {
+        Signature(self.0.sign(bytes).to_bytes())
+    }
+
     /// Signs a plan, after a check of its values.
     ///
     /// # Errors
@@ -45,7 +50,7 @@ impl CoordinatorKey {
             return Err(PlanError::Coordinator { round, named, trusted });
         }
         plan.validate()?;
-        let signature = Signature(self.0.sign(&plan.canonical_bytes()).to_bytes());
+        let signature = self.sign_bytes(&plan.canonical_bytes());
         Ok(SignedPlan { plan, signature })
     }
 }
@@ -54,6 +59,12 @@ impl fmt::Debug for CoordinatorKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CoordinatorKey({}, secret redacted)", self.public_key())
     }
+}
+
+/// Whether a coordinator signed these bytes.
+pub(crate) fn signed_by(coordinator: &PublicKey, bytes: &[u8], signature: &Signature) -> bool {
+    let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+    VerifyingKey::from_bytes(&coordinator.0).and_then(|key| key.verify_strict(bytes, &signature)).is_ok()
 }
 
 /// A plan and a signature that may or may not be the coordinator's.
@@ -70,6 +81,12 @@ impl SignedPlan {
         self.plan.digest()
     }
 
+    /// The adapter versions that an update may have been trained on, as it is claimed.
+    #[must_use]
+    pub fn parents(&self) -> &[Digest] {
+        &self.plan.parents
+    }
+
     /// The plan, if the trusted coordinator signed it and each of its values is one that a plan can have.
     ///
     /// # Errors
@@ -79,10 +96,9 @@ impl SignedPlan {
         if named != *trusted {
             return Err(PlanError::Coordinator { round, named, trusted: *trusted });
         }
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
-        VerifyingKey::from_bytes(&trusted.0)
-            .and_then(|key| key.verify_strict(&self.plan.canonical_bytes(), &signature))
-            .map_err(|_| PlanError::Signature { round, coordinator: named })?;
+        if !signed_by(trusted, &self.plan.canonical_bytes(), &self.signature) {
+            return Err(PlanError::Signature { round, coordinator: named });
+        }
         self.plan.validate()?;
         Ok(&self.plan)
     }

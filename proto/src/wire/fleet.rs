@@ -7,7 +7,7 @@ use crate::fleet::{
     CheckIn, CheckedIn, Download, DownloadPart, MAX_ANNOUNCED, MAX_EVIDENCE, MAX_PART_BYTES, MAX_TEXT, Offer,
     ReadyUpdate, Receive, Received, Report, Reported, RoundEnd, Send, Sent, UploadPart, Uploaded,
 };
-use crate::manifest::{MAX_MANIFEST_BYTES, ManifestBytes};
+use crate::manifest::SignedManifest;
 use crate::messages::ClientMessage;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, RevocationList};
@@ -96,8 +96,8 @@ impl From<&Offer> for wire::Offer {
     fn from(offer: &Offer) -> Self {
         Self {
             plan: Some((&offer.plan).into()),
-            manifest: offer.manifest.0.clone(),
-            parent: offer.parent.as_ref().map(|manifest| manifest.0.clone()).unwrap_or_default(),
+            manifest: offer.manifest.to_bytes(),
+            parent: offer.parent.as_ref().map(SignedManifest::to_bytes).unwrap_or_default(),
             join: offer.join,
             excuse: offer.excuse.clone().unwrap_or_default(),
         }
@@ -108,17 +108,22 @@ impl TryFrom<wire::Offer> for Offer {
     type Error = DecodeError;
 
     fn try_from(offer: wire::Offer) -> Result<Self, DecodeError> {
-        at_most("Offer.manifest", offer.manifest.len(), MAX_MANIFEST_BYTES)?;
-        at_most("Offer.parent", offer.parent.len(), MAX_MANIFEST_BYTES)?;
         let excuse = text("Offer.excuse", offer.excuse, MAX_TEXT)?;
         Ok(Self {
             plan: present("Offer.plan", offer.plan)?.try_into()?,
-            manifest: ManifestBytes(offer.manifest),
-            parent: Some(offer.parent).filter(|bytes| !bytes.is_empty()).map(ManifestBytes),
+            manifest: manifest("Offer.manifest", &offer.manifest)?,
+            parent: match offer.parent.as_slice() {
+                [] => None,
+                bytes => Some(manifest("Offer.parent", bytes)?),
+            },
             join: offer.join,
             excuse: Some(excuse).filter(|excuse| !excuse.is_empty()),
         })
     }
+}
+
+fn manifest(field: &'static str, bytes: &[u8]) -> Result<SignedManifest, DecodeError> {
+    SignedManifest::from_bytes(bytes).map_err(|reason| invalid(field, reason))
 }
 
 impl From<&RevocationList> for wire::RevocationList {

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 use tacit_client::participant::Joined;
 use tacit_client::{Budget, Participant, ParticipantError};
-use tacit_coordinator::{Driver, Event, Outcome, Outgoing, Refusal};
+use tacit_coordinator::{Account, Driver, Event, MemoryKeeper, Outcome, Outgoing, Refusal};
 use tacit_proto::{ClientMessage, CommitmentCache, ServerMessage};
 
 use super::behaviour::Stage;
@@ -30,6 +30,13 @@ struct Playing {
     budget: Budget,
 }
 
+/// A driver with what its caller lends it.
+struct Host<'a> {
+    driver: &'a mut Driver,
+    account: &'a mut Account,
+    keeper: &'a mut MemoryKeeper,
+}
+
 /// A client's answer on its way.
 struct Answer {
     arrival: u64,
@@ -42,6 +49,7 @@ pub(super) fn finish(
     floor: &mut Floor<'_, '_>,
     mut driver: Driver,
     joined: Vec<Joined>,
+    account: &mut Account,
     now: u64,
 ) -> Result<(Outcome, u64), SimulationError> {
     let pool = floor.workers.exact();
@@ -56,13 +64,14 @@ pub(super) fn finish(
         })
         .collect();
     let cache = CommitmentCache::new(floor.seats.len());
-    let mut now = now;
+    let (mut now, mut keeper) = (now, MemoryKeeper::default());
+    let mut host = Host { driver: &mut driver, account, keeper: &mut keeper };
     let adverts = advertise(floor, &players, now)?;
     let mut sends = floor
         .meter
-        .measure("advertise", || pool.install(|| close_phase(&mut driver, floor.seats, adverts, &mut now)))?;
-    while !driver.has_ended() {
-        let Some(stage) = Stage::of(driver.round().step()) else { break };
+        .measure("advertise", || pool.install(|| close_phase(&mut host, floor.seats, adverts, &mut now)))?;
+    while !host.driver.has_ended() {
+        let Some(stage) = Stage::of(host.driver.round().step()) else { break };
         floor.context.progress.begin(label(stage), sends.len());
         let meter = &mut *floor.meter;
         let (seats, wires, progress) = (floor.seats, &mut *floor.wires, floor.context.progress);
@@ -89,7 +98,7 @@ pub(super) fn finish(
                     wires.count(seats[index].id, moved);
                     arrived.extend(answer);
                 }
-                close_phase(&mut driver, seats, arrived, &mut now)
+                close_phase(&mut host, seats, arrived, &mut now)
             })
         })?;
     }
@@ -147,6 +156,7 @@ pub(super) fn close_cohort(
     floor: &mut Floor<'_, '_>,
     driver: &mut Driver,
     joined: &[Joined],
+    account: &mut Account,
     now: &mut u64,
 ) -> Result<(), SimulationError> {
     let mut adverts = Vec::with_capacity(joined.len());
@@ -154,7 +164,10 @@ pub(super) fn close_cohort(
         adverts.push(sent_advert(floor.wires, seat, index, joined, *now)?);
     }
     let pool = floor.workers.exact();
-    floor.meter.measure("advertise", || pool.install(|| close_phase(driver, floor.seats, adverts, now)))?;
+    let mut host = Host { driver, account, keeper: &mut MemoryKeeper::default() };
+    floor
+        .meter
+        .measure("advertise", || pool.install(|| close_phase(&mut host, floor.seats, adverts, now)))?;
     Ok(())
 }
 
@@ -192,50 +205,56 @@ fn answer(
 /// Hands the answers over in the order of their arrival, and lets the deadline pass when somebody is missing. Gives what the next
 /// phase sends, by seat.
 fn close_phase(
-    driver: &mut Driver,
+    host: &mut Host<'_>,
     seats: &[Seat],
     mut answers: Vec<Answer>,
     now: &mut u64,
 ) -> Result<Vec<(usize, ServerMessage)>, SimulationError> {
     answers.sort_by_key(|answer| (answer.arrival, answer.seat));
-    let step = driver.round().step();
+    let step = host.driver.round().step();
     let mut sends = Vec::new();
     for Answer { arrival, seat, messages } in answers {
         for message in messages {
-            if driver.round().step() != step {
+            if host.driver.round().step() != step {
                 // The phase had all that it needed; this answer is late.
                 break;
             }
             *now = arrival;
             let event = Event::Message { from: seats[seat].id, message };
-            take(driver.handle(event, arrival), seats, &mut sends)?;
+            host.handle(event, arrival, seats, &mut sends)?;
         }
     }
-    if driver.round().step() == step
-        && let Some(deadline) = driver.deadline()
+    if host.driver.round().step() == step
+        && let Some(deadline) = host.driver.deadline()
     {
         *now = deadline;
-        take(driver.handle(Event::Tick, deadline), seats, &mut sends)?;
+        host.handle(Event::Tick, deadline, seats, &mut sends)?;
     }
     Ok(sends)
 }
 
-fn take(
-    outgoing: Vec<Outgoing>,
-    seats: &[Seat],
-    sends: &mut Vec<(usize, ServerMessage)>,
-) -> Result<(), SimulationError> {
-    for item in outgoing {
-        match item {
-            Outgoing::Send { to, message } => {
-                if let Ok(place) = seats.binary_search_by_key(&to, |seat| seat.id) {
-                    sends.push((place, message));
+impl Host<'_> {
+    /// Hands an event over, and gathers by seat what goes out. What is to be stored is held in memory, and lost with the process.
+    fn handle(
+        &mut self,
+        event: Event,
+        now: u64,
+        seats: &[Seat],
+        sends: &mut Vec<(usize, ServerMessage)>,
+    ) -> Result<(), SimulationError> {
+        for item in self.driver.handle(event, now, self.account, self.keeper) {
+            match item {
+                Outgoing::Open(_) => {
+                    sends.extend(self.driver.round().messages().filter_map(|(to, message)| {
+                        Some((seats.binary_search_by_key(&to, |seat| seat.id).ok()?, message))
+                    }))
                 }
+                Outgoing::Refuse(refusal) => {
+                    return Err(SimulationError::Refused(Box::<Refusal>::new(refusal)));
+                }
+                Outgoing::End => {}
             }
-            Outgoing::Refuse(refusal) => return Err(SimulationError::Refused(Box::<Refusal>::new(refusal))),
-            // The task's state is held in memory, and lost with the process: there is nothing to store.
-            Outgoing::Reserve(_) | Outgoing::End => {}
         }
+        Ok(())
     }
-    Ok(())
 }

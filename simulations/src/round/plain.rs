@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::contribute;
 use tacit_client::participant::{Joined, Unmasked};
-use tacit_coordinator::{Driver, Outcome, plain_sum};
+use tacit_coordinator::{Account, Driver, Outcome, plain_sum};
 
 use super::masked::close_cohort;
 use super::{Floor, Seat};
@@ -18,10 +18,11 @@ pub(super) fn finish(
     floor: &mut Floor<'_, '_>,
     mut driver: Driver,
     joined: Vec<Joined>,
+    account: &mut Account,
     now: u64,
 ) -> Result<(Outcome, u64), SimulationError> {
     let mut now = now;
-    close_cohort(floor, &mut driver, &joined, &mut now)?;
+    close_cohort(floor, &mut driver, &joined, account, &mut now)?;
     let Some(closed) = driver.round().cohort().cloned() else {
         // The cohort did not close; the driver has the reason.
         let outcome =
@@ -64,7 +65,7 @@ pub(super) fn finish(
     let outcome = floor.meter.measure("collect", || {
         let sum = plain_sum(&vectors, params.bits, params.dimension as usize)?;
         driver
-            .finish_with_plain_sum(&survivors, sum)
+            .finish_with_plain_sum(&survivors, sum, account)
             .map_err(|driver| SimulationError::Unfinished { step: driver.round().step() })
     })?;
     Ok((outcome, now))

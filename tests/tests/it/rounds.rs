@@ -15,8 +15,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
+use tacit_coordinator::Outcome;
 use tacit_coordinator::round::{Failed, Released};
-use tacit_coordinator::{Outcome, Outgoing};
 use tacit_privacy::{NoiseLaw, RdpCurve, RoundMechanism, epsilon_spent, ledger};
 
 /// Draws from 0 to below `bound`; a fixed sequence per seed.
@@ -75,7 +75,7 @@ fn eight_clients_move_the_adapter_by_their_noised_mean() {
     assert_eq!(run.outcome.state().adapter, released.adapter);
 
     // The ledger has it, everyone paid, and nobody thinks that it paid less than the coordinator thinks.
-    let account = &run.outcome.state().account;
+    let account = &run.account;
     assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
     assert_eq!(released.entry.record.adapter_digest, *released.adapter.digest());
     assert_eq!(account.reservations().count(), 0);
@@ -103,7 +103,7 @@ fn skellam_noise_goes_through_a_whole_round() {
     // What the ledger says is what Skellam costs, and no client thinks that it paid less.
     let cost = RdpCurve::distributed(mechanism, 7).expect("released");
     assert_eq!(record.epsilon, epsilon_spent(&cost, terms::DELTA, 1).expect("stated"));
-    let account = &run.outcome.state().account;
+    let account = &run.account;
     assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
     for client in &released.survivors {
         assert!(fleet.spent(*client) >= record.epsilon * (1.0 - 1e-9));
@@ -122,12 +122,8 @@ fn skellam_noise_goes_through_a_whole_round() {
 fn the_reservation_is_stored_before_anyone_hears_of_the_cohort() {
     let mut fleet = Fleet::new(8, 2);
     let run = fleet.run(1, &BTreeMap::new());
-    let first_send = run.outgoing.iter().position(|out| matches!(out, Outgoing::Send { .. }));
-    let reserve = run.outgoing.iter().position(|out| matches!(out, Outgoing::Reserve(_)));
-    assert!(reserve.is_some() && reserve < first_send, "{reserve:?} {first_send:?}");
-    let end = run.outgoing.iter().filter(|out| matches!(out, Outgoing::End)).count();
-    assert_eq!(end, 1);
-    assert_eq!(run.outgoing.last(), Some(&Outgoing::End));
+    assert!(run.reserved, "something went out while nothing was set aside");
+    assert_eq!((run.ends, run.account.reservations().count()), (1, 0));
 }
 
 #[test]
@@ -206,20 +202,20 @@ fn clients_that_leave_at_any_step_are_summed_or_not_but_never_in_part() {
             (Outcome::Committed { released, .. }, Ok(survivors)) => {
                 assert!(released.survivors.iter().eq(&survivors), "seed {seed}");
                 assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors), "seed {seed}");
-                assert!(after.account.book().clients().map(|(client, _)| ClientId(client)).eq(survivors));
+                assert!(run.account.book().clients().map(|(client, _)| ClientId(client)).eq(survivors));
                 *ends.entry("committed".into()).or_default() += 1;
             }
             (Outcome::Failed { failed, .. }, Err((step, debited))) => {
                 assert_eq!((failed.step, failed.debited.len()), (step, debited), "seed {seed}: {failed:?}");
                 assert!(failed.for_lack_of_clients(), "{failed:?}");
                 assert_eq!((&after.adapter, &after.optimizer), (&before.adapter, &before.optimizer));
-                assert!(after.account.ledger().entries().is_empty());
-                assert_eq!(after.account.book().clients().count(), debited);
+                assert!(run.account.ledger().entries().is_empty());
+                assert_eq!(run.account.book().clients().count(), debited);
                 *ends.entry(step.to_string()).or_default() += 1;
             }
             (outcome, predicted) => panic!("seed {seed}: {predicted:?} was due, not {outcome:?}"),
         }
-        assert_eq!(after.account.reservations().count(), 0, "seed {seed}");
+        assert_eq!(run.account.reservations().count(), 0, "seed {seed}");
         // Whoever sent a byte of its vector has paid first; nobody else has paid.
         for client in fleet.clients() {
             let uploaded = run.uploaders.contains(&client);
@@ -236,7 +232,7 @@ fn a_sum_that_cannot_be_unmasked_costs_in_full() {
     let run = fleet.run(1, &drops);
     let failed = failed(&run);
     assert_eq!((failed.step, failed.debited.len()), (Step::Unmask, 8));
-    let account = &run.outcome.state().account;
+    let account = &run.account;
     assert!(account.max_epsilon(terms::DELTA).expect("stated") > 0.5);
     assert!(account.ledger().entries().is_empty());
 }
@@ -251,9 +247,9 @@ fn rounds_follow_each_other_on_one_ledger_and_one_budget() {
         let released = committed(&run);
         assert_eq!(released.survivors.len(), 7);
         epsilons.push(released.entry.record.epsilon);
-        fleet.state = run.outcome.into_state();
+        fleet.go_on(run);
     }
-    let entries = fleet.state.account.ledger().entries();
+    let entries = fleet.account.ledger().entries();
     assert_eq!(entries.iter().map(|entry| entry.record.round).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(entries[2].record.adapter_digest, *fleet.state.adapter.digest());
     assert!(epsilons[0] < epsilons[1] && epsilons[1] < epsilons[2], "{epsilons:?}");

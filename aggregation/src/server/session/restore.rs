@@ -155,8 +155,8 @@ impl Session {
             let key = Key { step: Step::Confirm, slot: Slot::Checkpoint };
             return Err(JournalError::Missing { key });
         }
-        self.phase = mem::replace(&mut self.phase, Phase::Interrupted).close();
-        self.tags.clear();
+        let next = mem::replace(&mut self.phase, Phase::Interrupted).close();
+        self.enter(next);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::{Driver, Event, RoundSetup, TaskState};
 use crate::optimizer::{OptimizerState, ServerOptimizer};
 use crate::plan::PlanSettings;
-use crate::round::{FailureReason, Outcome, Outgoing, Refusal, Round};
+use crate::round::{FailureReason, MemoryKeeper, Outcome, Outgoing, Refusal};
 use crate::{Account, AdapterVersion, Millis, Reservation};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -25,11 +25,11 @@ const DIMENSION: usize = 8;
 const DEADLINE: u64 = 10;
 
 /// The first round of a task whose optimiser takes steps of this size.
-fn open(account: Account, learning_rate: f64) -> Driver {
+fn open(account: Account, learning_rate: f64) -> Hosted {
     open_at(account, learning_rate, 0)
 }
 
-fn open_at(account: Account, learning_rate: f64, now: Millis) -> Driver {
+fn open_at(account: Account, learning_rate: f64, now: Millis) -> Hosted {
     let settings = PlanSettings {
         task: TaskName::new("unit").expect("a plain name"),
         base_model: [1; 32],
@@ -69,16 +69,30 @@ fn open_at(account: Account, learning_rate: f64, now: Millis) -> Driver {
     };
     let optimizer =
         OptimizerState::new(ServerOptimizer::FedAvg { learning_rate }, DIMENSION).expect("positive");
-    Driver::open(setup, TaskState { adapter, optimizer, account }, now).expect("they belong together")
+    let driver = Driver::open(setup, TaskState { adapter, optimizer }, &account, now);
+    Hosted { driver: driver.expect("they belong together"), account, keeper: MemoryKeeper::default() }
+}
+
+/// A driver with what its caller lends it.
+struct Hosted {
+    driver: Driver,
+    account: Account,
+    keeper: MemoryKeeper,
+}
+
+impl Hosted {
+    fn handle(&mut self, event: Event, now: Millis) -> Vec<Outgoing> {
+        self.driver.handle(event, now, &mut self.account, &mut self.keeper)
+    }
 }
 
 /// Closes the cohort with every client.
-fn gather(driver: &mut Driver) {
-    let plan: RoundPlan = driver.plan().clone();
+fn gather(driver: &mut Hosted) {
+    let plan: RoundPlan = driver.driver.plan().clone();
     for client in (1..=CLIENTS).map(ClientId) {
         driver.handle(Event::Message { from: client, message: advert(&plan, client, u64::MAX) }, 1);
     }
-    assert!(matches!(driver.round(), Round::Share(_)), "{:?}", driver.round());
+    assert!(driver.driver.round().step() == "share", "{:?}", driver.driver.round());
 }
 
 /// The advert of a client whose certificate is valid until a Unix second.
@@ -107,7 +121,7 @@ fn a_certificate_that_others_would_find_expired_is_not_admitted() {
     // Advertise and Share stay open for 10 ms each, and the round opens 20 ms before second 6.
     let opened = 5_980;
     let mut driver = open_at(Account::new(), 1.0, opened);
-    let plan = driver.plan().clone();
+    let plan = driver.driver.plan().clone();
     let mut outgoing = |client, not_after| {
         let from = ClientId(client);
         driver.handle(Event::Message { from, message: advert(&plan, from, not_after) }, opened)
@@ -130,13 +144,14 @@ fn an_attempt_that_gathers_nobody_keeps_what_an_earlier_one_reserved() {
     let spent = account.max_epsilon(1e-5).expect("stated");
     let mut driver = open(account, 1.0);
     driver.handle(Event::Tick, DEADLINE);
-    let outcome = driver.finish().expect("nobody came");
+    let account = driver.account;
+    let outcome = driver.driver.finish().expect("nobody came");
     assert!(
         matches!(&outcome, Outcome::Failed { failed, .. } if failed.for_lack_of_clients()),
         "{outcome:?}"
     );
-    assert_eq!(outcome.state().account.reservations().collect::<Vec<_>>(), [&reservation()]);
-    assert_eq!(outcome.state().account.max_epsilon(1e-5), Ok(spent));
+    assert_eq!(account.reservations().collect::<Vec<_>>(), [&reservation()]);
+    assert_eq!(account.max_epsilon(1e-5), Ok(spent));
 }
 
 #[test]
@@ -145,9 +160,10 @@ fn a_failed_attempt_gives_back_what_it_reserved_itself() {
     gather(&mut driver);
     // Nobody shares.
     driver.handle(Event::Tick, DEADLINE + 10);
-    let outcome = driver.finish().expect("nobody shared");
+    let account = driver.account;
+    let outcome = driver.driver.finish().expect("nobody shared");
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
-    assert_eq!(outcome.state().account, Account::new());
+    assert_eq!(account, Account::new());
 }
 
 #[test]
@@ -155,14 +171,16 @@ fn a_plain_sum_that_leads_nowhere_is_paid_like_a_masked_one() {
     // The first step leaves the range of numbers.
     let mut driver = open(Account::new(), 1e300);
     gather(&mut driver);
-    let bits = driver.plan().privacy.bits;
+    let bits = driver.driver.plan().privacy.bits;
     let sum = RingVector::new(bits, &[1; DIMENSION]).expect("fits");
     let survivors: BTreeSet<ClientId> = (2..=CLIENTS).map(ClientId).collect();
-    let outcome = driver.finish_with_plain_sum(&survivors, sum).expect("the cohort is closed");
-    let Outcome::Failed { failed, state } = outcome else { panic!("{outcome:?}") };
+    let Hosted { driver, mut account, .. } = driver;
+    let outcome = driver.finish_with_plain_sum(&survivors, sum, &mut account);
+    let outcome = outcome.expect("the cohort is closed");
+    let Outcome::Failed { failed, .. } = outcome else { panic!("{outcome:?}") };
     assert!(matches!(failed.reason, FailureReason::Optimizer(_)), "{}", failed.reason);
     assert_eq!(failed.debited, survivors.into_iter().collect::<Vec<_>>());
-    let paid: Vec<_> = state.account.book().clients().collect();
+    let paid: Vec<_> = account.book().clients().collect();
     assert_eq!(paid, (2..=CLIENTS).map(|client| (client, 1)).collect::<Vec<_>>());
-    assert_eq!(state.account.reservations().count(), 0);
+    assert_eq!(account.reservations().count(), 0);
 }

@@ -55,7 +55,7 @@ fn the_release_is_the_masked_sum_and_one_noise() {
         // 300 coordinates: five standard errors are 0.2, and rounding adds a little.
         assert!((ratio - 1.0).abs() < 0.22, "{ratio}");
 
-        let account = &run.outcome.state().account;
+        let account = &run.account;
         assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
         let ideal = epsilon_spent(&RdpCurve::gaussian(2.0), record.delta, 1).expect("stated");
         assert!((record.epsilon / ideal - 1.0).abs() < 1e-6, "{} where {ideal} is due", record.epsilon);
@@ -111,15 +111,15 @@ fn the_clip_norm_follows_the_ledger_through_every_round() {
                 let drops = all.iter().take(5).map(|&client| (client, Leaves::Upload)).collect();
                 let run = fleet.run(round, &drops);
                 assert_eq!(failed(&run).step, Step::Collect);
-                fleet.state = run.outcome.into_state();
+                fleet.go_on(run);
                 continue;
             }
             let run = fleet.run(round, &BTreeMap::new());
             let record = &committed(&run).entry.record;
             assert_eq!(record.mechanism.clip(), plan.privacy.clip);
             let due = RULE.next_clip(plan.privacy.clip, record.clip_bits.expect("counted"), 10);
-            assert_eq!(run.outcome.state().account.ledger().next_clip(&RULE), Some(due));
-            fleet.state = run.outcome.into_state();
+            assert_eq!(run.account.ledger().next_clip(&RULE), Some(due));
+            fleet.go_on(run);
         }
         assert_eq!(clips[0], start);
         assert_eq!(clips[4], clips[5], "the failed round's norm is the next one's");
@@ -127,7 +127,7 @@ fn the_clip_norm_follows_the_ledger_through_every_round() {
         let moved = (clips[15] / clips[0]).ln().abs();
         // Fourteen steps of 0.2 each, and the noise of the counts.
         assert!((moved - 14.0 * 0.2).abs() < 0.6, "{moved}: {clips:?}");
-        ledger::verify(fleet.state.account.ledger().entries()).expect("a sound chain");
+        ledger::verify(fleet.account.ledger().entries()).expect("a sound chain");
     }
 }
 
@@ -173,12 +173,14 @@ fn a_coordinator_that_comes_back_releases_the_same_sum_with_the_same_noise_or_no
 
     // With a key drawn afresh, or none, the plan's round cannot be opened: no sum gets a second noise.
     for noise in [None, Some(NoiseKey::from_bytes(&[1; 32]))] {
-        let refused = Driver::open(setup(&fleet, plan.clone(), noise), fleet.state.clone(), START);
+        let refused =
+            Driver::open(setup(&fleet, plan.clone(), noise), fleet.state.clone(), &fleet.account, START);
         assert_eq!(refused.map(|_| ()), Err(OpenError::NoiseKey { round: 1 }));
     }
     // After the outcome was stored the plan is spent.
     let key = fleet.noise_key(1);
-    let refused = Driver::open(setup(&fleet, plan, key), first.outcome.into_state(), START);
+    let refused =
+        Driver::open(setup(&fleet, plan, key), first.outcome.state().clone(), &first.account, START);
     assert!(matches!(refused.map(|_| ()), Err(OpenError::Parent { .. } | OpenError::LedgerHead { .. })));
 
     // Where a client's vector is missing the sum is another, and so is all of its noise.
@@ -201,13 +203,14 @@ fn a_coordinator_that_comes_back_releases_the_same_sum_with_the_same_noise_or_no
 fn a_clip_norm_that_does_not_follow_is_not_opened() {
     let mut fleet = Fleet::new(8, 38).with_central_noise(Some(RULE));
     let run = fleet.run(1, &BTreeMap::new());
-    fleet.state = run.outcome.into_state();
+    fleet.go_on(run);
     let plan: RoundPlan = fleet.plan(2).verify(&fleet.key.public_key()).expect("its own plan").clone();
     let due = plan.privacy.clip;
     let mut privacy = plan.privacy;
     privacy.clip = 1.5 * due;
     let signed = fleet.key.sign(RoundPlan { privacy, ..plan }).expect("its own plan");
-    let refused = Driver::open(setup(&fleet, signed, fleet.noise_key(2)), fleet.state.clone(), START);
+    let refused =
+        Driver::open(setup(&fleet, signed, fleet.noise_key(2)), fleet.state.clone(), &fleet.account, START);
     let found = 1.5 * due;
     assert_eq!(refused.map(|_| ()), Err(OpenError::Clip { round: 2, found, due }));
 }

@@ -1,7 +1,7 @@
 //! Makes the corpus of the decoders from real rounds, when `UPDATE_CORPUS` is set; and always checks that what such rounds
 //! send and store is accepted. Must never write otherwise.
 
-use super::fleet::{Fleet, Leaves, START};
+use super::fleet::{Fleet, Leaves, Out, START};
 use crate::decoders::folder;
 use std::collections::{BTreeMap, VecDeque};
 use tacit_aggregation::bitmap::Bitmap;
@@ -11,7 +11,7 @@ use tacit_aggregation::merkle;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::{Participant, Participation};
-use tacit_coordinator::{Event, History, OptimizerState, Outgoing, ServerOptimizer};
+use tacit_coordinator::{Event, History, OptimizerState, ServerOptimizer};
 use tacit_privacy::{
     AdaptiveClip, Adjacency, CentralMechanism, CentralRequest, ParticipationBook, RdpCurve, RoundMechanism,
     ledger,
@@ -152,10 +152,12 @@ fn round(corpus: &mut Corpus) {
                 driver.handle(Event::Tick, now)
             }
         };
+        for reservation in driver.account.reservations() {
+            corpus.stored("reservation", reservation);
+        }
         for out in outgoing {
             match out {
-                Outgoing::Reserve(reservation) => corpus.stored("reservation", &reservation),
-                Outgoing::Send { to, message } => {
+                Out::Send { to, message } => {
                     corpus.server_message(&message);
                     if to == gone && !Leaves::Upload.answers(&message) {
                         continue;
@@ -166,13 +168,12 @@ fn round(corpus: &mut Corpus) {
                     participants.insert(to, next);
                     inbox.extend(answers.into_iter().map(|answer| (to, answer)));
                 }
-                Outgoing::Refuse(refusal) => panic!("{refusal:?}"),
-                Outgoing::End => {}
+                Out::Refuse(refusal) => panic!("{refusal:?}"),
+                Out::End => {}
             }
         }
     }
-    let outcome = driver.finish().expect("ended");
-    let account = &outcome.state().account;
+    let (_, account) = driver.finish();
     let entries = account.ledger().entries();
     assert_eq!(entries.len(), 1, "the round was released");
     corpus.stored("participation_book", account.book());

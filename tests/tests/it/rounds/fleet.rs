@@ -11,8 +11,8 @@ use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
 use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, Limits, Member, Participant, contribute};
 use tacit_coordinator::{
-    Account, AdapterVersion, CentralSettings, Driver, Event, Millis, OptimizerState, Outcome, Outgoing,
-    PlanSettings, Refusal, RoundSetup, ServerOptimizer, TaskState, plain_sum,
+    Account, AdapterVersion, CentralSettings, Driver, Event, MemoryKeeper, Millis, OptimizerState, Outcome,
+    Outgoing, PlanSettings, Refusal, RoundSetup, ServerOptimizer, TaskState, plain_sum,
 };
 use tacit_privacy::{
     AdaptiveClip, Adjacency, CentralSum, Clipped, NoiseKey, NoiseLaw, RotationSeed, RoundMechanism,
@@ -70,6 +70,7 @@ pub(super) struct Machine {
 pub(super) struct Fleet {
     pub(super) machines: BTreeMap<ClientId, Machine>,
     pub(super) state: TaskState,
+    pub(super) account: Account,
     pub(super) key: CoordinatorKey,
     pub(super) root: IdentityRoot,
     pub(super) settings: PlanSettings,
@@ -79,7 +80,10 @@ pub(super) struct Fleet {
 /// A finished round and what was seen of it.
 pub(super) struct Run {
     pub(super) outcome: Outcome,
-    pub(super) outgoing: Vec<Outgoing>,
+    pub(super) account: Account,
+    /// Whether the cost was set aside whenever something went out, and how often the round ended.
+    pub(super) reserved: bool,
+    pub(super) ends: usize,
     pub(super) refusals: Vec<Refusal>,
     pub(super) uploaders: BTreeSet<ClientId>,
     pub(super) most_chunks: usize,
@@ -177,8 +181,8 @@ impl Fleet {
         let initial = (0..dimension).map(|index| index as f32 * 1e-4).collect();
         let adapter = AdapterVersion::new(initial, terms::BASE_MODEL).expect("finite");
         let optimizer = OptimizerState::new(ServerOptimizer::FedAvg { learning_rate: 1.0 }, dimension);
-        let state = TaskState { adapter, optimizer: optimizer.expect("settings"), account: Account::new() };
-        Self { machines, state, key, root, settings, seed }
+        let state = TaskState { adapter, optimizer: optimizer.expect("settings") };
+        Self { machines, state, account: Account::new(), key, root, settings, seed }
     }
 
     /// The same fleet, whose clients allow the coordinator to add the noise.
@@ -207,7 +211,7 @@ impl Fleet {
 
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
         let plan = {
-            let (adapter, account) = (&self.state.adapter, &self.state.account);
+            let (adapter, account) = (&self.state.adapter, &self.account);
             self.settings.plan(round, adapter, account, &self.key, self.noise_key(round).as_ref())
         };
         through_wire(&plan.expect("feasible"))
@@ -228,7 +232,7 @@ impl Fleet {
         raw.iter().map(|value| (value / length * norm) as f32).collect()
     }
 
-    pub(super) fn open(&self, round: u64) -> (SignedPlan, Driver) {
+    pub(super) fn open(&self, round: u64) -> (SignedPlan, Hosted) {
         let plan = self.plan(round);
         let setup = RoundSetup {
             plan: plan.clone(),
@@ -237,7 +241,8 @@ impl Fleet {
             invited: self.machines.keys().copied().collect(),
             noise: self.noise_key(round),
         };
-        (plan, Driver::open(setup, self.state.clone(), START).expect("plan and task belong together"))
+        let driver = Driver::open(setup, self.state.clone(), &self.account, START);
+        (plan, Hosted::new(driver.expect("plan and task belong together"), self.account.clone()))
     }
 
     pub(super) fn join(&self, plan: &SignedPlan, round: u64, client: ClientId) -> Joined {
@@ -252,6 +257,11 @@ impl Fleet {
     fn context(&self, plan: &SignedPlan, list: &CohortList) -> Context {
         let plan = plan.verify(&self.key.public_key()).expect("its own plan");
         Context::new(&plan.terms(), &list.params, &list.root())
+    }
+
+    /// Goes on to the next round from where one ended.
+    pub(super) fn go_on(&mut self, run: Run) {
+        (self.state, self.account) = (run.outcome.into_state(), run.account);
     }
 
     /// A whole round, to its outcome.
@@ -284,31 +294,41 @@ impl Fleet {
                 let context = self.context(&plan, &cohort.list);
                 run.mechanism = Some((cohort.mechanism.clone(), cohort.rotation, context));
             }
-            for out in &outgoing {
-                let Outgoing::Send { to, message } = out else { continue };
-                let message = through_wire(message);
-                if drops.get(to).is_some_and(|leaves| !leaves.answers(&message)) {
+            for out in outgoing {
+                let (to, message) = match out {
+                    Out::Send { to, message } => {
+                        run.unreserved |= driver.account.reservations().count() != 1;
+                        (to, through_wire(&message))
+                    }
+                    Out::Refuse(refusal) => {
+                        run.refusals.push(refusal);
+                        continue;
+                    }
+                    Out::End => {
+                        run.ends += 1;
+                        continue;
+                    }
+                };
+                if drops.get(&to).is_some_and(|leaves| !leaves.answers(&message)) {
                     continue;
                 }
-                let participant = participants.remove(to).expect("only members hear of the round");
-                let budget = &mut self.machines.get_mut(to).expect("a member").budget;
+                let participant = participants.remove(&to).expect("only members hear of the round");
+                let budget = &mut self.machines.get_mut(&to).expect("a member").budget;
                 let (next, answers) =
                     participant.answer(&message, budget, now).expect("an honest coordinator");
-                participants.insert(*to, next);
-                inbox.extend(answers.into_iter().map(|answer| (*to, answer)));
+                participants.insert(to, next);
+                inbox.extend(answers.into_iter().map(|answer| (to, answer)));
             }
-            run.outgoing.extend(outgoing);
         }
-        let refusals = run.outgoing.iter().filter_map(|out| match out {
-            Outgoing::Refuse(refusal) => Some(refusal.clone()),
-            _ => None,
-        });
+        let (outcome, account) = driver.finish();
         Run {
-            refusals: refusals.collect(),
-            outcome: driver.finish().expect("ended"),
+            refusals: run.refusals,
+            reserved: !run.unreserved,
+            ends: run.ends,
+            outcome,
+            account,
             most_chunks: run.chunks.values().copied().max().unwrap_or(0),
             uploaders: run.chunks.into_keys().collect(),
-            outgoing: run.outgoing,
             mechanism: run.mechanism,
         }
     }
@@ -335,10 +355,14 @@ impl Fleet {
             })
             .collect();
         let sum = plain_sum(&vectors, mechanism.bits() as u8, mechanism.ring_dimension()).expect("one shape");
+        let Hosted { driver, mut account, .. } = driver;
+        let outcome = driver.finish_with_plain_sum(survivors, sum, &mut account);
         Run {
-            outcome: driver.finish_with_plain_sum(survivors, sum).expect("the cohort is closed"),
-            outgoing: Vec::new(),
+            outcome: outcome.expect("the cohort is closed"),
+            account,
             refusals: Vec::new(),
+            reserved: true,
+            ends: 1,
             uploaders: BTreeSet::new(),
             most_chunks: 0,
             mechanism: Some((mechanism, rotation, context)),
@@ -374,10 +398,61 @@ impl Fleet {
     }
 }
 
+/// A driver with what its caller lends it, and what it gives out in the order of its going out.
+pub(super) struct Hosted {
+    pub(super) driver: Driver,
+    pub(super) account: Account,
+    keeper: MemoryKeeper,
+}
+
+/// What a round gives out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Out {
+    Send { to: ClientId, message: ServerMessage },
+    Refuse(Refusal),
+    End,
+}
+
+impl Hosted {
+    fn new(driver: Driver, account: Account) -> Self {
+        Self { driver, account, keeper: MemoryKeeper::default() }
+    }
+
+    pub(super) fn handle(&mut self, event: Event, now: u64) -> Vec<Out> {
+        let outgoing = self.driver.handle(event, now, &mut self.account, &mut self.keeper);
+        let mut out = Vec::new();
+        for item in outgoing {
+            match item {
+                Outgoing::Open(_) => {
+                    let messages = self.driver.round().messages();
+                    out.extend(messages.map(|(to, message)| Out::Send { to, message }));
+                }
+                Outgoing::Refuse(refusal) => out.push(Out::Refuse(refusal)),
+                Outgoing::End => out.push(Out::End),
+            }
+        }
+        out
+    }
+
+    pub(super) fn finish(self) -> (Outcome, Account) {
+        (self.driver.finish().expect("ended"), self.account)
+    }
+}
+
+impl std::ops::Deref for Hosted {
+    type Target = Driver;
+
+    fn deref(&self) -> &Driver {
+        &self.driver
+    }
+}
+
 /// What is noted while a round runs.
 #[derive(Default)]
 struct Seen {
-    outgoing: Vec<Outgoing>,
+    unreserved: bool,
+    ends: usize,
+    refusals: Vec<Refusal>,
     chunks: BTreeMap<ClientId, usize>,
     mechanism: Option<Closed>,
 }

@@ -1,7 +1,7 @@
 //! What each side refuses of the other, on top of secure aggregation's own refusals. A refusal must never end a round for the
 //! others.
 
-use super::fleet::{Fleet, START, limits, rng};
+use super::fleet::{Fleet, Out, START, limits, rng};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tacit_aggregation::client::ClientError;
@@ -10,13 +10,13 @@ use tacit_aggregation::params::{Floors, ThreatModel};
 use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, BudgetError, Limits, Participant, ParticipantError, Participation};
 use tacit_coordinator::round::OpenError;
-use tacit_coordinator::{Driver, Event, Outgoing, Refusal, RoundSetup};
+use tacit_coordinator::{Driver, Event, Refusal, RoundSetup};
 use tacit_privacy::{Adjacency, PipelineError};
 use tacit_proto::{ClientMessage, CoordinatorKey, PlanError, ServerMessage};
 
-fn refusal(outgoing: &[Outgoing]) -> &Refusal {
+fn refusal(outgoing: &[Out]) -> &Refusal {
     match outgoing {
-        [Outgoing::Refuse(refusal)] => refusal,
+        [Out::Refuse(refusal)] => refusal,
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +103,7 @@ fn a_client_leaves_a_round_that_asks_out_of_turn_or_costs_more_than_is_left() {
     let messages: BTreeMap<ClientId, ServerMessage> = cohort
         .into_iter()
         .filter_map(|out| match out {
-            Outgoing::Send { to, message } => Some((to, message)),
+            Out::Send { to, message } => Some((to, message)),
             _ => None,
         })
         .collect();
@@ -195,7 +195,7 @@ fn the_coordinator_refuses_strangers_impostors_and_messages_of_another_step() {
     // Too few at the deadline: the round ends, and says so once.
     let deadline = driver.deadline().expect("it goes on");
     assert!(driver.handle(Event::Tick, deadline - 1).is_empty());
-    assert_eq!(driver.handle(Event::Tick, deadline), [Outgoing::End]);
+    assert_eq!(driver.handle(Event::Tick, deadline), [Out::End]);
     assert!(driver.has_ended() && driver.deadline().is_none());
     assert!(driver.handle(Event::Tick, deadline + 1).is_empty());
     let late = driver.handle(Event::Message { from: clients[3], message: advert(clients[3]) }, deadline + 1);
@@ -214,14 +214,14 @@ fn a_round_is_opened_only_where_the_task_stands() {
     };
     let mut moved = fleet.state.clone();
     moved.adapter = tacit_coordinator::AdapterVersion::new(vec![0.0; 300], [1; 32]).expect("finite");
-    let refused = Driver::open(setup(fleet.plan(1)), moved, 0).map(|_| ());
+    let refused = Driver::open(setup(fleet.plan(1)), moved, &fleet.account, 0).map(|_| ());
     assert_eq!(refused, Err(OpenError::Parent { round: 1 }));
 
     let mut fleet_after = Fleet::new(8, 14);
     let run = fleet_after.run(1, &BTreeMap::new());
     let mut state = run.outcome.into_state();
     state.adapter = fleet.state.adapter.clone();
-    let refused = Driver::open(setup(fleet.plan(1)), state, 0).map(|_| ());
+    let refused = Driver::open(setup(fleet.plan(1)), state, &run.account, 0).map(|_| ());
     assert_eq!(refused, Err(OpenError::LedgerHead { round: 1 }));
 }
 
@@ -257,7 +257,7 @@ fn hear(
         assert!(!inbox.is_empty(), "nobody says anything any more");
         for (from, message) in std::mem::take(&mut inbox) {
             for out in driver.handle(Event::Message { from, message }, START + 1) {
-                let Outgoing::Send { to, message } = out else { continue };
+                let Out::Send { to, message } = out else { continue };
                 let budget = &mut fleet.machines.get_mut(&to).expect("a member").budget;
                 let participant = participants.remove(&to).expect("a member");
                 let (next, answers) = participant.answer(&message, budget, START + 1).expect("honest");

@@ -1,12 +1,12 @@
 //! No client state, stored secret or key shows a byte of a secret or a coordinate of an update when it is printed.
 
-use super::fleet::{Fleet, START, terms};
+use super::fleet::{Fleet, Out, START, terms};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use tacit_aggregation::identity::ClientId;
 use tacit_client::participant::JoinSecrets;
 use tacit_client::{Participant, contribute};
-use tacit_coordinator::{Event, Outgoing};
+use tacit_coordinator::Event;
 use tacit_privacy::{Clipped, RotationSeed};
 use tacit_proto::CoordinatorKey;
 
@@ -87,7 +87,7 @@ fn no_client_state_or_key_shows_a_secret_or_an_update() {
         for (from, message) in std::mem::take(&mut inbox) {
             search.print(&message);
             for out in driver.handle(Event::Message { from, message }, START + 1) {
-                let Outgoing::Send { to, message } = out else { continue };
+                let Out::Send { to, message } = out else { continue };
                 search.print(&message);
                 if let Some(cohort) = driver.round().cohort().filter(|_| unmasked.is_none()) {
                     let joined = fleet.join(&plan, 1, client);

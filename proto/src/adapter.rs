@@ -1,6 +1,10 @@
 //! A version of the adapter: its trained coordinates and the chain of digests that it stands in.
 //! Must never exist with a coordinate that is not finite.
 
+mod layout;
+
+pub use layout::{AdapterLayout, LayoutError, TrainedTensor};
+
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use tacit_aggregation::Digest;

@@ -1,0 +1,317 @@
+//! How an engine starts: it reads what is stored, comes back to every open round, and says what it found. Must never drop a
+//! reservation, nor go on with a round whose records are damaged.
+
+use super::command::Commands;
+use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRow, Tasks};
+use super::task::{Open, Planned, Task, vectors_of};
+use super::{Board, Engine, Handle, Refused, Setup, Stopped, Tools};
+use crate::Millis;
+use crate::account::{Account, AccountError};
+use crate::cohort::History;
+use crate::optimizer::OptimizerState;
+use crate::publication::PublicationError;
+use crate::round::{Driver, TaskState};
+use crate::store::{Batch, Records, StoreError};
+use crate::task::{SettingsError, TaskSettings};
+use crate::vectors::{VectorError, VectorFolder};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tacit_aggregation::params::TaskName;
+use tacit_privacy::NoiseKey;
+use tacit_proto::{DecodeError, SignedPlan, Wire as _};
+use tokio::sync::watch;
+
+/// Rows that are read at once.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored account is not sound.
+    #[error("the stored ledger is damaged: {0}; restore a backup")]
+    Account(#[from] AccountError),
+    /// A task's settings are not what this version writes.
+    #[error("the settings of task {task} cannot be read: {problem}")]
+    Settings {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A task without its state, or with a damaged one.
+    #[error("the state of task {task} cannot be used: {problem}")]
+    State {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A stored plan cannot be read.
+    #[error("the plan of round {round} of task {task} cannot be read: {problem}")]
+    Plan {
+        /// The task.
+        task: String,
+        /// The round.
+        round: u64,
+        /// What is wrong.
+        problem: DecodeError,
+    },
+    /// Something could not be made durable.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Published versions cannot be looked through.
+    #[error(transparent)]
+    Publication(#[from] PublicationError),
+    /// The folder of the vectors cannot be used.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovery {
+    /// Tasks.
+    pub tasks: usize,
+    /// Rounds that were open.
+    pub rounds: Vec<Recovered>,
+    /// Reservations, of open rounds and of others.
+    pub reservations: usize,
+    /// Entries of the ledger.
+    pub entries: u64,
+    /// Files of versions that never came to be, now removed.
+    pub swept: usize,
+    /// Files of published versions that are not there, as task, version and name.
+    pub missing: Vec<String>,
+}
+
+/// A round that was open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovered {
+    /// Its task.
+    pub task: String,
+    /// Its number.
+    pub round: u64,
+    /// Where it goes on, or how it ended.
+    pub step: &'static str,
+    /// Why it could not be come back to; its reservation then stays, and counts as spent.
+    pub problem: Option<String>,
+}
+
+impl Engine {
+    /// Starts from what is stored. Takes the lease: an engine that holds an earlier one can write no more.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn start(setup: Setup) -> Result<(Self, Commands, Handle, Recovery), EngineError> {
+        let epoch = setup.store.lease()?;
+        let account = Account::load(setup.store.as_ref())?;
+        let (board, shown) = watch::channel(Arc::new(Board::default()));
+        let (handle, commands) = Commands::new(shown);
+        let mut engine = Self {
+            setup,
+            epoch,
+            account,
+            tasks: BTreeMap::new(),
+            batch: Batch::new(),
+            waiting: Vec::new(),
+            spent: Vec::new(),
+            board,
+            changed: true,
+            failure: None,
+            stopping: false,
+        };
+        let mut recovery = engine.recover()?;
+        engine.settle()?;
+        let swept = engine.setup.publisher.sweep()?;
+        recovery.swept = swept.removed;
+        recovery.missing = swept
+            .missing
+            .into_iter()
+            .map(|(task, version, name)| format!("{task}/{version}/{name}"))
+            .collect();
+        Ok((engine, commands, handle, recovery))
+    }
+
+    fn recover(&mut self) -> Result<Recovery, EngineError> {
+        let now = (self.setup.clock)();
+        let store = Arc::clone(&self.setup.store);
+        let records = Records(store.as_ref());
+        let mut recovery = Recovery {
+            reservations: self.account.reservations().count(),
+            entries: self.account.ledger().entries().len() as u64,
+            ..Recovery::default()
+        };
+        for (name, row) in records.scan::<Tasks>(&(), None, usize::MAX)? {
+            let settings = settings_of(&name, &row)?;
+            let state = records.get::<States>(&name)?.ok_or_else(|| EngineError::State {
+                task: name.clone(),
+                problem: "it is missing; restore a backup".into(),
+            })?;
+            let state = state.state(&settings).map_err(|error: StateError| EngineError::State {
+                task: name.clone(),
+                problem: error.to_string(),
+            })?;
+            let mut task = Task::new(settings, row, state, History::new());
+            let mut from = None;
+            loop {
+                let rounds = records.scan::<Rounds>(&(name.clone(),), from.as_ref(), ROWS_AT_ONCE)?;
+                let last = rounds.last().map(|((task, round), _)| (task.clone(), round.saturating_add(1)));
+                let full = rounds.len() == ROWS_AT_ONCE;
+                for ((_, round), row) in rounds {
+                    recovery.rounds.extend(self.recover_round(&mut task, round, row, now)?);
+                }
+                match last {
+                    Some(next) if full => from = Some(next),
+                    _ => break,
+                }
+            }
+            self.tasks.insert(task.settings.name().clone(), task);
+            recovery.tasks += 1;
+        }
+        Ok(recovery)
+    }
+
+    fn recover_round(
+        &mut self,
+        task: &mut Task,
+        round: u64,
+        row: RoundRow,
+        now: Millis,
+    ) -> Result<Option<Recovered>, EngineError> {
+        let name = task.settings.name().as_str().to_owned();
+        let (since, invited) = match row.stage {
+            Stage::Ended(end) => {
+                task.history.record(round, &end.participants);
+                return Ok(None);
+            }
+            Stage::Planned => (None, Vec::new()),
+            Stage::Open { since, invited } => (Some(since), invited),
+        };
+        let signed = SignedPlan::from_wire(&row.plan).map_err(|problem| EngineError::Plan {
+            task: name.clone(),
+            round,
+            problem,
+        })?;
+        let planned = Planned {
+            parents: signed.parents().to_vec(),
+            signed: Arc::new(signed),
+            round,
+            noise: row.noise.map(|bytes| NoiseKey::from_bytes(&bytes)),
+            planned: row.planned,
+        };
+        let Some(since) = since else {
+            task.plan = Some(planned);
+            return Ok(None);
+        };
+        let mut journal = Vec::new();
+        let store = Arc::clone(&self.setup.store);
+        // The records of one round, which the session holds in memory as well.
+        for (_, record) in
+            Records(store.as_ref()).scan::<Journal>(&(name.clone(), round), None, usize::MAX)?
+        {
+            journal.push(record);
+        }
+        let vectors = VectorFolder::open(vectors_of(&self.setup.vectors, &name, round))?;
+        let invited = invited.into_iter().collect();
+        let mut tools = Tools {
+            setup: &self.setup,
+            account: &mut self.account,
+            batch: &mut self.batch,
+            spent: &mut self.spent,
+            changed: &mut self.changed,
+            failure: &mut self.failure,
+        };
+        let setup = task.setup(&planned, std::collections::BTreeSet::clone(&invited), &tools);
+        let restored = Driver::restore(setup, task.state.clone(), journal, tools.account, now);
+        task.plan = Some(planned);
+        let (step, problem) = match restored {
+            Ok(driver) => {
+                let step = driver.round().step();
+                task.open =
+                    Some(Open { driver: Box::new(driver), vectors, since, invited: Arc::new(invited) });
+                task.settle_ended(now, &mut tools);
+                (step, None)
+            }
+            Err(error) => {
+                task.give_up(round, &error, now, &mut tools);
+                ("failed", Some(error.to_string()))
+            }
+        };
+        Ok(Some(Recovered { task: name, round, step, problem }))
+    }
+
+    /// Takes a new task on, paused or not.
+    ///
+    /// # Errors
+    /// [`Refused::Impossible`] says what stands in the way; nothing has changed then.
+    pub fn create_task(&mut self, settings: TaskSettings, paused: bool, now: Millis) -> Result<(), Refused> {
+        let impossible = |error: &dyn std::fmt::Display| Refused::Impossible(error.to_string());
+        settings.validate().map_err(|error: SettingsError| impossible(&error))?;
+        let name = settings.name().clone();
+        if self.tasks.contains_key(&name) {
+            return Err(Refused::Impossible(format!("there is a task {name} already: choose another name")));
+        }
+        let adapter = settings.layout.initial().map_err(|error| impossible(&error))?;
+        let optimizer = OptimizerState::new(settings.optimizer.clone(), adapter.values().len())
+            .map_err(|error| impossible(&error))?;
+        let state = TaskState { adapter, optimizer };
+        // Better now than at its first round.
+        let key = &self.setup.key;
+        let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut rand::rng()));
+        settings
+            .plan
+            .plan(1, &state.adapter, &self.account, key, noise.as_ref())
+            .map_err(|error| impossible(&error))?;
+        let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
+        let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
+        let task = Task::new(settings, row, state, History::new());
+        self.with_tools(|tools| {
+            task.publish(None, now, tools);
+            task.store_row(tools);
+            task.store_state(tools);
+        });
+        self.tasks.insert(name, task);
+        Ok(())
+    }
+
+    /// Pauses a task, or lets it go on. An open round goes on to its end.
+    ///
+    /// # Errors
+    /// [`Refused::NoTask`].
+    pub fn pause_task(&mut self, name: &TaskName, paused: bool) -> Result<(), Refused> {
+        let mut task = self.tasks.remove(name).ok_or(Refused::NoTask { name: name.to_string() })?;
+        self.with_tools(|tools| task.set_paused(paused, tools));
+        self.tasks.insert(name.clone(), task);
+        Ok(())
+    }
+
+    /// Ends a task's open round.
+    ///
+    /// # Errors
+    /// [`Refused::NoTask`]; [`Refused::Impossible`] when no round is open.
+    pub fn abort_round(&mut self, name: &TaskName, now: Millis) -> Result<u64, Refused> {
+        let mut task = self.tasks.remove(name).ok_or(Refused::NoTask { name: name.to_string() })?;
+        let aborted = self.with_tools(|tools| task.abort(now, tools));
+        self.tasks.insert(name.clone(), task);
+        aborted.ok_or_else(|| Refused::Impossible(format!("no round of task {name} is open")))
+    }
+
+    fn with_tools<T>(&mut self, function: impl FnOnce(&mut Tools<'_>) -> T) -> T {
+        function(&mut Tools {
+            setup: &self.setup,
+            account: &mut self.account,
+            batch: &mut self.batch,
+            spent: &mut self.spent,
+            changed: &mut self.changed,
+            failure: &mut self.failure,
+        })
+    }
+}
+
+fn settings_of(name: &str, row: &TaskRow) -> Result<TaskSettings, EngineError> {
+    row.settings()
+        .map_err(|error| EngineError::Settings { task: name.to_owned(), problem: error.to_string() })
+}

@@ -1,0 +1,359 @@
+//! One task in the engine: its plan, its waiting clients, its open round. Must never begin a round that is not on record, nor
+//! tell anyone how one ended before that is.
+
+use super::keeper::DiskKeeper;
+use super::tables::{End, Journal, RoundRow, Rounds, Stage, StateRow, States, TaskRow, Tasks};
+use super::{Refused, Target, Tools};
+use crate::Millis;
+use crate::cohort::{History, select};
+use crate::round::{Driver, Event, Outcome, Outgoing, RoundSetup, TaskState};
+use crate::store::Records;
+use crate::task::TaskSettings;
+use crate::vectors::{Stored, VectorFolder};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tacit_aggregation::Digest;
+use tacit_aggregation::Step;
+use tacit_aggregation::identity::ClientId;
+use tacit_privacy::NoiseKey;
+use tacit_proto::fleet::{Received, RoundEnd, Sent};
+use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
+
+mod end;
+mod view;
+
+/// Journal records that are deleted or read at once.
+const RECORDS_AT_ONCE: usize = 4096;
+
+/// A task with everything that its next message may need.
+pub(super) struct Task {
+    pub(super) settings: Arc<TaskSettings>,
+    pub(super) row: TaskRow,
+    pub(super) state: TaskState,
+    pub(super) history: History,
+    /// The next round's plan, or the open round's.
+    pub(super) plan: Option<Planned>,
+    pub(super) open: Option<Open>,
+    /// Clients that wait with an update: what it was trained on, and when they said so last.
+    ready: BTreeMap<ClientId, (Digest, Millis)>,
+    /// Since when there are enough of them for the smallest cohort.
+    enough_since: Option<Millis>,
+    last: Option<String>,
+    problem: Option<String>,
+}
+
+/// A signed plan, with the key that it commits to.
+pub(super) struct Planned {
+    pub(super) signed: Arc<SignedPlan>,
+    pub(super) round: u64,
+    pub(super) parents: Vec<Digest>,
+    pub(super) noise: Option<NoiseKey>,
+    pub(super) planned: Millis,
+}
+
+/// An open round.
+pub(super) struct Open {
+    pub(super) driver: Box<Driver>,
+    pub(super) vectors: VectorFolder,
+    pub(super) since: Millis,
+    pub(super) invited: Arc<BTreeSet<ClientId>>,
+}
+
+/// Where a round's vectors lie.
+pub(super) fn vectors_of(folder: &Path, task: &str, round: u64) -> PathBuf {
+    folder.join(format!("task-{task}")).join(round.to_string())
+}
+
+impl Task {
+    pub(super) fn new(settings: TaskSettings, row: TaskRow, state: TaskState, history: History) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            row,
+            state,
+            history,
+            plan: None,
+            open: None,
+            ready: BTreeMap::new(),
+            enough_since: None,
+            last: None,
+            problem: None,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.settings.name().as_str()
+    }
+
+    /// Number of the open round.
+    pub(super) fn open_round(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.driver.plan().round)
+    }
+
+    /// Notes that a client waits with an update; says whether that changes what is shown.
+    pub(super) fn note_ready(&mut self, client: ClientId, parent: Digest, now: Millis) -> bool {
+        let fits = self.plan.as_ref().is_some_and(|plan| plan.parents.contains(&parent));
+        // Whoever is in the open round waits for nothing.
+        let takes_part = self.open.as_ref().is_some_and(|open| open.invited.contains(&client));
+        fits && !takes_part && self.ready.insert(client, (parent, now)).is_none()
+    }
+
+    fn with_driver<T>(
+        &mut self,
+        tools: &mut Tools<'_>,
+        function: impl FnOnce(&mut Driver, &mut crate::Account, &mut DiskKeeper<'_>) -> T,
+    ) -> Option<T> {
+        let open = self.open.as_mut()?;
+        let (task, round) = (self.settings.name().as_str(), open.driver.plan().round);
+        let mut keeper = DiskKeeper { batch: tools.batch, task, round, vectors: &open.vectors };
+        Some(function(&mut open.driver, tools.account, &mut keeper))
+    }
+
+    /// Hands an event to the open round. The refusal is the sender's own, for there is one message in an event.
+    fn event(&mut self, event: Event, now: Millis, tools: &mut Tools<'_>) -> Result<(), Refused> {
+        let outgoing =
+            self.with_driver(tools, |driver, account, keeper| driver.handle(event, now, account, keeper));
+        let mut refused = Ok(());
+        for item in outgoing.into_iter().flatten() {
+            match item {
+                Outgoing::Open(step) => {
+                    *tools.changed = true;
+                    tracing::info!(task = self.name(), round = self.open_round(), %step, "a step is open");
+                }
+                Outgoing::Refuse(refusal) => refused = Err(Refused::Round(refusal)),
+                Outgoing::End => self.conclude(now, tools),
+            }
+        }
+        refused
+    }
+
+    /// A client's message of a step.
+    pub(super) fn message(
+        &mut self,
+        client: ClientId,
+        message: ClientMessage,
+        now: Millis,
+        tools: &mut Tools<'_>,
+    ) -> Result<Sent, Refused> {
+        let header =
+            if let ClientMessage::MaskedHeader(header) = &message { Some(header.clone()) } else { None };
+        self.event(Event::Message { from: client, message }, now, tools)?;
+        let resume_at = match (header, &self.open) {
+            (Some(header), Some(open)) => {
+                match open.vectors.stored(&header).map_err(|error| Refused::Disk(error.to_string()))? {
+                    Stored::Part(bytes) => bytes,
+                    Stored::Whole => header.length,
+                }
+            }
+            _ => 0,
+        };
+        Ok(Sent { resume_at })
+    }
+
+    /// Where a client's announced vector goes.
+    pub(super) fn target(&self, client: ClientId) -> Result<Target, Refused> {
+        let announced = self.open.as_ref().and_then(|open| Some((open, open.driver.announced(client)?)));
+        let Some((open, header)) = announced else {
+            let (task, round) = (self.settings.name().clone(), self.open_round().unwrap_or_default());
+            return Err(Refused::NotAnnounced { round: tacit_proto::fleet::RoundName { task, round } });
+        };
+        Ok(Target { folder: open.vectors.clone(), header: header.clone() })
+    }
+
+    /// All of a client's vector is on disk.
+    pub(super) fn whole(
+        &mut self,
+        client: ClientId,
+        now: Millis,
+        tools: &mut Tools<'_>,
+    ) -> Result<(), Refused> {
+        self.event(Event::Whole { from: client }, now, tools)
+    }
+
+    /// What there is for a client in the open round.
+    pub(super) fn receive(&self, client: ClientId, after: Step) -> Received {
+        let Some(open) = &self.open else { return Received::Nothing };
+        let round = open.driver.round();
+        let step = round.session().and_then(|session| session.phase().step());
+        if step.is_none_or(|step| step <= after) {
+            return Received::Nothing;
+        }
+        match round.message_for(client) {
+            Some(message) => Received::Message(message),
+            None => {
+                let reason =
+                    format!("the round is in {}, and this client has no further part in it", round.step());
+                Received::End(RoundEnd { committed: false, reason })
+            }
+        }
+    }
+
+    /// Lets deadlines pass, plans, and opens the next round when enough clients wait.
+    pub(super) fn tick(&mut self, now: Millis, tools: &mut Tools<'_>) {
+        if let Some(open) = &self.open {
+            if open.driver.deadline().is_none_or(|deadline| now >= deadline) {
+                // A tick carries no message that could be refused.
+                let _ = self.event(Event::Tick, now, tools);
+                if self.open.as_ref().is_some_and(|open| open.driver.has_ended()) {
+                    self.conclude(now, tools);
+                }
+            }
+            return;
+        }
+        if self.row.paused || self.is_finished() {
+            return;
+        }
+        if self.plan.is_none() && self.problem.is_none() {
+            self.plan_next(now, tools);
+        }
+        self.gather(now, tools);
+    }
+
+    pub(super) fn work(&mut self, bytes: usize, tools: &mut Tools<'_>) -> bool {
+        self.with_driver(tools, |driver, account, keeper| driver.work(bytes, account, keeper))
+            .unwrap_or(false)
+    }
+
+    /// Whether all rounds that the operator wants have been.
+    pub(super) fn is_finished(&self) -> bool {
+        self.settings.schedule.rounds.is_some_and(|rounds| self.row.committed >= rounds)
+    }
+
+    /// Lets a paused task go on, or one that could not be planned.
+    pub(super) fn set_paused(&mut self, paused: bool, tools: &mut Tools<'_>) {
+        self.row.paused = paused;
+        self.problem = None;
+        self.store_row(tools);
+    }
+
+    pub(super) fn store_row(&self, tools: &mut Tools<'_>) {
+        tools.batch.put::<Tasks>(&self.name().to_owned(), &self.row);
+        *tools.changed = true;
+    }
+
+    pub(super) fn store_state(&self, tools: &mut Tools<'_>) {
+        tools.batch.put::<States>(&self.name().to_owned(), &StateRow::of(&self.state));
+    }
+
+    fn plan_next(&mut self, now: Millis, tools: &mut Tools<'_>) {
+        let round = self.row.next_round;
+        let noise = self.settings.plan.central.map(|_| NoiseKey::generate(&mut rand::rng()));
+        let key = &tools.setup.key;
+        let signed = self.settings.plan.plan(round, &self.state.adapter, tools.account, key, noise.as_ref());
+        *tools.changed = true;
+        match signed {
+            Ok(signed) => {
+                let planned = Planned {
+                    parents: signed.parents().to_vec(),
+                    signed: Arc::new(signed),
+                    round,
+                    noise,
+                    planned: now,
+                };
+                self.store_round(&planned, Stage::Planned, tools);
+                self.plan = Some(planned);
+                tracing::info!(task = self.name(), round, "a round is planned");
+            }
+            Err(error) => {
+                let problem = format!("round {round} cannot be planned: {error}");
+                tracing::error!(task = self.name(), round, %error, "a round cannot be planned");
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    pub(super) fn store_round(&self, planned: &Planned, stage: Stage, tools: &mut Tools<'_>) {
+        let over = matches!(stage, Stage::Ended(_));
+        let noise = planned.noise.as_ref().filter(|_| !over).map(|noise| *noise.to_bytes());
+        let row = RoundRow { plan: planned.signed.to_wire(), noise, planned: planned.planned, stage };
+        tools.batch.put::<Rounds>(&(self.name().to_owned(), planned.round), &row);
+    }
+
+    /// Opens the planned round when enough clients wait with an update.
+    fn gather(&mut self, now: Millis, tools: &mut Tools<'_>) {
+        let Some(plan) = &self.plan else { return };
+        let (schedule, terms) = (&self.settings.schedule, &self.settings.plan.cohort);
+        let before = self.ready.len();
+        self.ready.retain(|_, (parent, seen)| {
+            seen.saturating_add(schedule.ready_for) > now && plan.parents.contains(parent)
+        });
+        *tools.changed |= before != self.ready.len();
+        let round = plan.round;
+        let able: Vec<ClientId> =
+            self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
+        if able.len() < terms.min as usize {
+            self.enough_since = None;
+            return;
+        }
+        let since = *self.enough_since.get_or_insert(now);
+        let wanted = self.settings.cohort() as usize;
+        let rested = now >= self.row.last_end.saturating_add(schedule.pause);
+        let complete = able.len() >= wanted || now >= since.saturating_add(schedule.patience);
+        if !(rested && complete) {
+            return;
+        }
+        let extra = wanted * schedule.overbooking as usize / 100;
+        let size = able.len().min(wanted + extra);
+        let seed = rand::random();
+        match select(able, &self.history, round, size, self.settings.eligibility.separation, seed) {
+            Ok(invited) => self.open(invited.into_iter().collect(), now, tools),
+            Err(error) => tracing::warn!(task = self.name(), round, %error, "no cohort"),
+        }
+    }
+
+    /// Whether the coordinator's own book and the task's rules let a client take part in a round.
+    pub(super) fn may_join(&self, client: ClientId, round: u64, tools: &Tools<'_>) -> bool {
+        let rules = &self.settings.eligibility;
+        let rested = self.history.is_rested(client, round, rules.separation);
+        let some_left = rules.rounds_per_client.is_none_or(|most| self.history.rounds_of(client) < most);
+        let affordable = rules.epsilon_per_client.is_none_or(|limit| {
+            let spent = tools.account.book().epsilon_of(client.0, self.settings.plan.delta);
+            spent.is_ok_and(|spent| spent < limit)
+        });
+        rested && some_left && affordable
+    }
+
+    fn open(&mut self, invited: BTreeSet<ClientId>, now: Millis, tools: &mut Tools<'_>) {
+        let Some(plan) = &self.plan else { return };
+        let folder = vectors_of(&tools.setup.vectors, self.name(), plan.round);
+        let opened = VectorFolder::open(folder).map_err(|error| error.to_string()).and_then(|vectors| {
+            let setup = self.setup(plan, invited.clone(), tools);
+            let driver = Driver::open(setup, self.state.clone(), tools.account, now);
+            driver.map(|driver| (vectors, driver)).map_err(|error| error.to_string())
+        });
+        match opened {
+            Ok((vectors, driver)) => {
+                tracing::info!(
+                    task = self.name(),
+                    round = plan.round,
+                    invited = invited.len(),
+                    "a round is open"
+                );
+                let stage = Stage::Open { since: now, invited: invited.iter().copied().collect() };
+                self.store_round(plan, stage, tools);
+                self.row.next_round = plan.round + 1;
+                self.open =
+                    Some(Open { driver: Box::new(driver), vectors, since: now, invited: Arc::new(invited) });
+                self.ready.clear();
+                self.enough_since = None;
+                self.store_row(tools);
+            }
+            Err(problem) => {
+                // The ledger or the adapter has moved on since the plan was made: plan anew, under the same number.
+                tracing::warn!(task = self.name(), round = plan.round, problem, "the plan is out of date");
+                self.plan = None;
+                *tools.changed = true;
+            }
+        }
+    }
+
+    pub(super) fn setup(&self, plan: &Planned, invited: BTreeSet<ClientId>, tools: &Tools<'_>) -> RoundSetup {
+        RoundSetup {
+            plan: plan.signed.as_ref().clone(),
+            coordinator: tools.setup.key.public_key(),
+            root: tools.setup.root,
+            invited,
+            noise: plan.noise.clone(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The serving process: everything in its data folder, one engine thread, the services over TLS. Must never have the identity
+//! root's key, nor serve before it has said what it recovered.
+
+mod data;
+
+pub use data::{DataError, DataFolder};
+
+use crate::Millis;
+use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
+use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::publication::{PublicationError, Publisher};
+use crate::service::{Clock, EnrolmentService, FleetService};
+use crate::settings::ServerSettings;
+use crate::store::{RocksStore, Store, StoreError};
+use crate::tls::{Gate, Limits, Listener, ServerCertificate, TlsError, server_config};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tacit_aggregation::Digest;
+use tacit_proto::services::DESCRIPTORS;
+use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
+use tacit_proto::services::fleet::fleet_server::FleetServer;
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+
+/// Longest message that a client may send, in bytes.
+const LONGEST_REQUEST: usize = 4 << 20;
+/// Calls that one connection may have open.
+const CALLS_PER_CONNECTION: u32 = 32;
+/// Bytes that a client may send ahead of being read, per call and per connection.
+const WINDOW: u32 = 1 << 20;
+/// How often a silent connection is asked whether it is alive.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long open calls may take to end when the process stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why the process does not serve, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine stopped.
+    #[error("stopped because something could not be made durable: {0}; what was acknowledged is safe, start again")]
+    Stopped(#[from] Stopped),
+    /// Published files.
+    #[error(transparent)]
+    Publication(#[from] PublicationError),
+    /// Enrolment.
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The transport.
+    #[error("the transport fails: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The engine's thread ended without a word.
+    #[error("the engine's thread ended unexpectedly: this is a bug, start again")]
+    Panicked,
+    /// Reflection.
+    #[error("the services cannot be described: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A thread could not be started.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The system's time, in milliseconds since 1970.
+#[must_use]
+pub fn system_clock() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
+}
+
+/// A process that is ready to serve.
+pub struct Coordinator {
+    listener: Listener,
+    fingerprint: Digest,
+    recovery: Recovery,
+    engine: Handle,
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<Result<(), Stopped>>,
+    enrolment: Arc<Enrolment>,
+    fleet: FleetService,
+    clock: Clock,
+}
+
+impl Coordinator {
+    /// Opens everything, comes back to open rounds, and listens; nobody is served yet. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub fn start(data: &DataFolder, settings: &ServerSettings) -> Result<Self, ServeError> {
+        let appointment = data.appointment()?;
+        let key = Arc::new(data.key()?);
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open(&data.store())?);
+        let publisher = Publisher::open(data.path(), Arc::clone(&store), Arc::clone(&key))?;
+        let clock: Clock = Arc::new(system_clock);
+        let setup = Setup {
+            store: Arc::clone(&store),
+            vectors: data.vectors(),
+            publisher: publisher.clone(),
+            key,
+            root: appointment.root(),
+            clock: Arc::clone(&clock),
+        };
+        let (engine, commands, handle, recovery) = Engine::start(setup)?;
+        let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
+        let certificate = match &settings.tls {
+            Some(files) => ServerCertificate::load(&files.certificate, &files.key)?,
+            None => ServerCertificate::load_or_make(data.path(), &settings.hosts)?,
+        };
+        let fingerprint = certificate.fingerprint();
+        let config = server_config(certificate, &appointment.root_certificate)?;
+        let limits = Limits {
+            members: settings.connections.members,
+            strangers: settings.connections.strangers,
+            ..Limits::default()
+        };
+        let address = settings.listen;
+        let listener = Listener::bind(address, config, limits)
+            .map_err(|source| ServeError::Listen { address, source })?;
+        let gate = Gate::new(enrolment.excluded());
+        let fleet = FleetService::new(
+            handle.clone(),
+            publisher,
+            gate,
+            enrolment.excluded(),
+            settings.pace,
+            Arc::clone(&clock),
+        );
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                let result = engine.run(&commands);
+                // Nobody may be waiting any more.
+                let _ = end.send(());
+                result
+            })
+            .map_err(ServeError::Thread)?;
+        Ok(Self {
+            listener,
+            fingerprint,
+            recovery,
+            engine: handle,
+            ended,
+            thread,
+            enrolment,
+            fleet,
+            clock,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_address()
+    }
+
+    /// SHA-256 of the server's certificate, DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
+    }
+
+    /// What the start found.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Speaks to the engine.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
+    /// Serves until `stop` is ready or something fails; open calls then have a moment to end.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { listener, engine, mut ended, thread, enrolment, fleet, clock, .. } = self;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<FleetServer<FleetService>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let (stopping, stopped) = oneshot::channel::<()>();
+        let server = Server::builder()
+            .max_concurrent_streams(CALLS_PER_CONNECTION)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
+            .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))
+            .serve_with_incoming_shutdown(listener.incoming(), async {
+                // Dropped or sent, it is the same.
+                let _ = stopped.await;
+            });
+        let mut server = std::pin::pin!(server);
+        let result = tokio::select! {
+            result = &mut server => result.map_err(ServeError::from),
+            () = stop => Ok(()),
+            _ = &mut ended => Ok(()),
+        };
+        health.set_not_serving::<FleetServer<FleetService>>().await;
+        drop(stopping);
+        // What waits for the engine is answered before the engine stops; what waits for a step is told to come back.
+        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+            tracing::info!("some calls were still open");
+        }
+        while engine.stop() == Err(crate::engine::Refused::Busy) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        match ended {
+            Ok(Ok(stopped)) => stopped?,
+            _ => return Err(ServeError::Panicked),
+        }
+        result
+    }
+}

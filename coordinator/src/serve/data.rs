@@ -1,0 +1,185 @@
+//! The folder in which a coordinator keeps everything. Must never be shared by two processes.
+
+use crate::files::{FileError, failed, write_whole};
+use crate::identity::Appointment;
+use crate::identity::forms::AppointmentError;
+use crate::settings::ServerSettings;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tacit_aggregation::identity::PublicKey;
+use tacit_proto::CoordinatorKey;
+use zeroize::Zeroizing;
+
+/// The coordinator's signing key: 64 hexadecimal digits.
+const KEY: &str = "coordinator.key";
+/// The identity root's word that the key is its coordinator's.
+const APPOINTMENT: &str = "appointment.json";
+/// The settings.
+const SETTINGS: &str = "coordinator.toml";
+
+/// A data folder.
+#[derive(Clone, Debug)]
+pub struct DataFolder(PathBuf);
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is a coordinator already.
+    #[error("{path} holds a coordinator's key already: with a second one every plan and head that was signed would be foreign")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing was set up here.
+    #[error("{path} holds no coordinator: make one with `tacit-coordinator init {path}`")]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The root has not named this coordinator yet.
+    #[error(
+        "{path} holds no {APPOINTMENT}: have the identity root name this coordinator, `tacit-coordinator identity appoint ROOT {key}`, \
+         and copy the file here"
+    )]
+    NotAppointed {
+        /// The folder.
+        path: PathBuf,
+        /// The coordinator's public key, in hexadecimal.
+        key: String,
+    },
+    /// The appointment is of another key, or not signed.
+    #[error("{path}: {source}")]
+    Appointment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: AppointmentError,
+    },
+    /// The appointment names another coordinator.
+    #[error("{path} names the coordinator {named}, but the key here is {found}: it is another coordinator's")]
+    Another {
+        /// The file.
+        path: PathBuf,
+        /// Whom it names.
+        named: PublicKey,
+        /// Who this is.
+        found: PublicKey,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl DataFolder {
+    /// A folder, whether it is there or not.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Makes the folder, draws the coordinator's key and writes the settings; says what the public key is.
+    ///
+    /// # Errors
+    /// [`DataError::Exists`], [`DataError::File`].
+    pub fn init(&self, settings: &ServerSettings) -> Result<PublicKey, DataError> {
+        fs::create_dir_all(&self.0).map_err(failed(&self.0))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700)).map_err(failed(&self.0))?;
+        }
+        let path = self.file(KEY);
+        if path.exists() {
+            return Err(DataError::Exists { path: self.0.clone() });
+        }
+        let text = toml::to_string_pretty(settings)
+            .map_err(|error| DataError::Malformed { path: self.file(SETTINGS), problem: error.to_string() })?;
+        write_whole(&self.file(SETTINGS), text.as_bytes())?;
+        let key = CoordinatorKey::generate(&mut rand::rng());
+        let digits = Zeroizing::new(hex::encode(key.to_bytes().as_slice()));
+        write_whole(&path, digits.as_bytes())?;
+        Ok(key.public_key())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.file("store")
+    }
+
+    /// Where masked vectors are.
+    #[must_use]
+    pub fn vectors(&self) -> PathBuf {
+        self.file("vectors")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The settings, or the defaults where there is no file.
+    ///
+    /// # Errors
+    /// [`DataError::Malformed`] names the line.
+    pub fn settings(&self) -> Result<ServerSettings, DataError> {
+        let path = self.file(SETTINGS);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ServerSettings::default()),
+            read => read.map_err(failed(&path))?,
+        };
+        toml::from_str(&text).map_err(|error| DataError::Malformed { path, problem: error.to_string() })
+    }
+
+    /// The coordinator's key.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`], [`DataError::Malformed`], [`DataError::File`].
+    pub fn key(&self) -> Result<CoordinatorKey, DataError> {
+        let path = self.file(KEY);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataError::Empty { path: self.0.clone() });
+            }
+            read => Zeroizing::new(read.map_err(failed(&path))?),
+        };
+        let mut key = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim_end(), key.as_mut_slice())
+            .map_err(|_| DataError::Malformed { path, problem: "it is not 64 hexadecimal digits".into() })?;
+        Ok(CoordinatorKey::from_bytes(&key))
+    }
+
+    /// The identity root's word that the key here is its coordinator's.
+    ///
+    /// # Errors
+    /// [`DataError::NotAppointed`], [`DataError::Another`], [`DataError::Appointment`], and as [`Self::key`].
+    pub fn appointment(&self) -> Result<Appointment, DataError> {
+        let found = self.key()?.public_key();
+        let path = self.file(APPOINTMENT);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataError::NotAppointed { path: self.0.clone(), key: hex::encode(found.0) });
+            }
+            read => read.map_err(failed(&path))?,
+        };
+        let appointment: Appointment = serde_json::from_str(&text)
+            .map_err(|error| DataError::Malformed { path: path.clone(), problem: error.to_string() })?;
+        appointment.verify().map_err(|source| DataError::Appointment { path: path.clone(), source })?;
+        let named = appointment.coordinator();
+        if named == found { Ok(appointment) } else { Err(DataError::Another { path, named, found }) }
+    }
+}
