@@ -29,6 +29,7 @@ use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::params::TaskName;
 use tacit_proto::CoordinatorKey;
 use tacit_proto::fleet::{Received, RoundEnd, RoundName};
+use tacit_proto::ledger::{LedgerProof, Prove};
 use task::Task;
 use tokio::sync::watch;
 
@@ -213,6 +214,7 @@ impl Engine {
 
     /// Adds masked vectors to running sums; says whether there are more.
     fn work(&mut self) -> bool {
+        let now = (self.setup.clock)();
         let mut tools = Tools {
             setup: &self.setup,
             account: &mut self.account,
@@ -223,7 +225,7 @@ impl Engine {
         };
         let mut more = false;
         for task in self.tasks.values_mut() {
-            more |= task.work(WORK_BYTES, &mut tools);
+            more |= task.work(WORK_BYTES, now, &mut tools);
         }
         more
     }
@@ -266,23 +268,21 @@ impl Engine {
         }
     }
 
-    /// Proves what the ledger is.
-    pub(crate) fn prove(
-        &self,
-        _prove: &tacit_proto::ledger::Prove,
-        _now: Millis,
-    ) -> Result<tacit_proto::ledger::LedgerProof, Refused> {
-        Err(Refused::Busy)
+    /// Proves what the ledger is, and what it says of rounds.
+    ///
+    /// # Errors
+    /// [`Refused::Disk`].
+    pub fn prove(&self, prove: &Prove, now: Millis) -> Result<LedgerProof, Refused> {
+        let (store, key) = (self.setup.store.as_ref(), self.setup.key.as_ref());
+        self.account.prove(prove, store, key, now).map_err(|error| Refused::Disk(error.to_string()))
     }
 
     fn picture(&self) -> Board {
+        let publisher = &self.setup.publisher;
+        let now = (self.setup.clock)();
         Board {
-            tasks: self
-                .tasks
-                .iter()
-                .map(|(name, task)| (name.clone(), task.view(&self.setup.publisher)))
-                .collect(),
-            ..Board::default()
+            tasks: self.tasks.iter().map(|(name, task)| (name.clone(), task.view(publisher))).collect(),
+            ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
         }
     }
 }

@@ -22,7 +22,7 @@ pub mod task;
 pub mod tls;
 pub mod vectors;
 
-pub use account::{Account, Reservation};
+pub use account::{Account, Published, Reservation};
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;

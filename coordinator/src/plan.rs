@@ -99,7 +99,7 @@ impl PlanSettings {
             None => (Trust::Distributed, self.clip),
             Some(CentralSettings { adaptive_clip }) => {
                 let noise_commitment = noise.ok_or(PlanningError::NoNoiseKey { round })?.commitment();
-                let due = adaptive_clip.and_then(|rule| account.ledger().next_clip(&rule));
+                let due = adaptive_clip.and_then(|rule| account.next_clip(&self.task, &rule));
                 let trust = Trust::Central { noise_commitment, adaptive_clip: *adaptive_clip };
                 (trust, due.unwrap_or(self.clip))
             }

@@ -48,7 +48,9 @@ pub enum ServeError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The engine stopped.
-    #[error("stopped because something could not be made durable: {0}; what was acknowledged is safe, start again")]
+    #[error(
+        "stopped because something could not be made durable: {0}; what was acknowledged is safe, start again"
+    )]
     Stopped(#[from] Stopped),
     /// Published files.
     #[error(transparent)]
@@ -154,17 +156,7 @@ impl Coordinator {
                 result
             })
             .map_err(ServeError::Thread)?;
-        Ok(Self {
-            listener,
-            fingerprint,
-            recovery,
-            engine: handle,
-            ended,
-            thread,
-            enrolment,
-            fleet,
-            clock,
-        })
+        Ok(Self { listener, fingerprint, recovery, engine: handle, ended, thread, enrolment, fleet, clock })
     }
 
     /// Where it listens.

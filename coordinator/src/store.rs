@@ -15,7 +15,7 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 17] = [
     "meta",
     "clients",
     "tokens",
@@ -28,6 +28,8 @@ pub const TABLES: [&str; 15] = [
     "rounds",
     "journal",
     "ledger",
+    "ledger_rounds",
+    "members",
     "participants",
     "adapters",
     "channels",

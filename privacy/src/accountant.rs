@@ -23,6 +23,7 @@ pub(crate) use distributed::{DistributedGaussian, tau};
 pub use divergence::{RenyiDivergence, composed_epsilon};
 pub use pld::{PrivacyLoss, gaussian_delta, gaussian_epsilon};
 pub(crate) use remainder::remainder;
+pub(crate) use spent::Largest;
 pub use spent::{ROUND_FAILURE, epsilon_spent};
 pub use zcdp::{zcdp_epsilon, zcdp_epsilon_bun_steinke};
 

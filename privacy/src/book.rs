@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accountant::{AccountantError, RdpCurve, epsilon_spent};
+use crate::accountant::{AccountantError, Largest, RdpCurve, epsilon_spent};
 
 /// Number of a client, as the identity root drew it.
 pub type ClientNumber = u64;
@@ -66,6 +66,11 @@ impl ParticipationBook {
 
     /// Debits `client` with one round that costs `curve`.
     pub fn debit(&mut self, client: ClientNumber, curve: &RdpCurve) {
+        self.debit_all([client], curve);
+    }
+
+    /// Debits each of `clients` with one round that costs `curve`.
+    pub fn debit_all(&mut self, clients: impl IntoIterator<Item = ClientNumber>, curve: &RdpCurve) {
         let place = match self.curves.iter().rposition(|known| known == curve) {
             Some(place) => place,
             None => {
@@ -73,8 +78,10 @@ impl ParticipationBook {
                 self.curves.len() - 1
             }
         };
-        let times = self.clients.entry(client).or_default().entry(place).or_default();
-        *times = times.saturating_add(1);
+        for client in clients {
+            let times = self.clients.entry(client).or_default().entry(place).or_default();
+            *times = times.saturating_add(1);
+        }
     }
 
     /// Rounds that `client` joined; 0 for one that the book does not know.
@@ -94,7 +101,7 @@ impl ParticipationBook {
     /// # Errors
     /// As [`epsilon_spent`].
     pub fn epsilon_of(&self, client: ClientNumber, delta: f64) -> Result<f64, AccountantError> {
-        epsilon_spent(&self.curve_of(client), delta, self.rounds_of(client))
+        self.epsilon_with(client, [], delta)
     }
 
     /// The largest epsilon at `delta` over all clients; 0 for an empty book.
@@ -102,27 +109,64 @@ impl ParticipationBook {
     /// # Errors
     /// As [`epsilon_spent`].
     pub fn max_epsilon(&self, delta: f64) -> Result<f64, AccountantError> {
-        // Clients that joined the same rounds spent the same.
-        let mut distinct: Vec<&Rounds> = self.clients.values().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mut largest = epsilon_spent(&RdpCurve::zero(), delta, 0)?;
-        for rounds in distinct {
-            largest = largest.max(epsilon_spent(&self.composed(rounds), delta, count(rounds))?);
+        self.max_epsilon_with([], delta)
+    }
+
+    /// The largest epsilon at `delta` over all clients once each of `debits` is in the book too.
+    ///
+    /// # Errors
+    /// As [`epsilon_spent`].
+    pub fn max_epsilon_with<'a>(
+        &self,
+        debits: impl IntoIterator<Item = (ClientNumber, &'a RdpCurve)>,
+        delta: f64,
+    ) -> Result<f64, AccountantError> {
+        let mut more: BTreeMap<ClientNumber, Vec<&RdpCurve>> = BTreeMap::new();
+        for (client, cost) in debits {
+            more.entry(client).or_default().push(cost);
         }
-        Ok(largest)
+        let mut largest = Largest::new(delta)?;
+        // Whoever joined most rounds has likely spent most, and then nobody else needs a long look.
+        let most = self.clients.values().max_by_key(|rounds| count(rounds));
+        let mut spending = Vec::new();
+        for rounds in most.into_iter().chain(self.clients.values()) {
+            spending.clear();
+            spending.extend(self.costs(rounds));
+            largest.add(&spending)?;
+        }
+        for (client, costs) in &more {
+            spending.clear();
+            spending.extend(self.clients.get(client).into_iter().flat_map(|rounds| self.costs(rounds)));
+            spending.extend(costs.iter().map(|cost| (*cost, 1)));
+            largest.add(&spending)?;
+        }
+        Ok(largest.epsilon())
+    }
+
+    /// Epsilon of `client` at `delta` once it also paid each of `costs`.
+    ///
+    /// # Errors
+    /// As [`epsilon_spent`].
+    pub fn epsilon_with<'a>(
+        &self,
+        client: ClientNumber,
+        costs: impl IntoIterator<Item = &'a RdpCurve>,
+        delta: f64,
+    ) -> Result<f64, AccountantError> {
+        let (mut after, mut rounds) = (self.curve_of(client), self.rounds_of(client));
+        for cost in costs {
+            after.compose(cost);
+            rounds = rounds.saturating_add(1);
+        }
+        epsilon_spent(&after, delta, rounds)
     }
 
     /// Whether one more round at the cost of `curve` would take `client` past epsilon `limit` at `delta`. A
     /// cost that cannot be stated exceeds any limit; so does anything when `limit` is not a number.
     #[must_use]
     pub fn would_exceed(&self, client: ClientNumber, curve: &RdpCurve, delta: f64, limit: f64) -> bool {
-        let mut after = self.curve_of(client);
-        after.compose(curve);
-        match epsilon_spent(&after, delta, self.rounds_of(client).saturating_add(1)) {
-            Ok(epsilon) => epsilon.partial_cmp(&limit).is_none_or(std::cmp::Ordering::is_gt),
-            Err(_) => true,
-        }
+        // Not a number is not at most anything.
+        !self.epsilon_with(client, [curve], delta).is_ok_and(|epsilon| epsilon <= limit)
     }
 
     /// Clients that were ever debited, ascending, with the rounds that each joined.
@@ -130,10 +174,14 @@ impl ParticipationBook {
         self.clients.iter().map(|(&client, rounds)| (client, count(rounds)))
     }
 
+    fn costs(&self, rounds: &Rounds) -> impl Iterator<Item = (&RdpCurve, u64)> {
+        rounds.iter().map(|(&place, &times)| (&self.curves[place], times))
+    }
+
     fn composed(&self, rounds: &Rounds) -> RdpCurve {
         let mut sum = RdpCurve::zero();
-        for (&place, &times) in rounds {
-            sum.compose(&self.curves[place].times(times));
+        for (curve, times) in self.costs(rounds) {
+            sum.compose(&curve.times(times));
         }
         sum
     }
@@ -189,6 +237,35 @@ mod tests {
         assert!(book.would_exceed(7, &cost, DELTA, f64::NAN));
         assert!(book.would_exceed(7, &cost, 0.0, f64::MAX), "a delta of 0 states nothing");
         assert_eq!(book.rounds_of(7), 1, "asking must not debit");
+    }
+
+    #[test]
+    fn the_largest_is_found_among_many() {
+        let mut book = ParticipationBook::new();
+        let costs: Vec<_> = [0.9, 1.5, 2.5, 6.0, 40.0].map(curve).into_iter().collect();
+        let mut state = 5_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for round in 0..60_u64 {
+            let (client, cost) = (draw(20), draw(5) as usize);
+            book.debit(client, &costs[cost]);
+            for delta in [1e-5, 1e-9] {
+                let each = |book: &ParticipationBook| {
+                    (0..20).map(|client| book.epsilon_of(client, delta).unwrap()).fold(0.0, f64::max)
+                };
+                let (largest, exact) = (book.max_epsilon(delta).unwrap(), each(&book));
+                assert!((largest - exact).abs() <= 1e-11 * exact, "round {round}: {largest}, not {exact}");
+                let more = [(3, &costs[0]), (round % 20, &costs[3]), (3, &costs[1])];
+                let mut after = book.clone();
+                more.iter().for_each(|(client, cost)| after.debit(*client, cost));
+                let (largest, exact) = (book.max_epsilon_with(more, delta).unwrap(), each(&after));
+                assert!((largest - exact).abs() <= 1e-11 * exact, "round {round}: {largest}, not {exact}");
+            }
+        }
+        book.debit(77, &curve(0.0));
+        assert_eq!(book.max_epsilon(DELTA), Err(AccountantError::Unbounded));
     }
 
     #[test]

@@ -43,6 +43,32 @@ impl RoundMechanism {
         }
     }
 
+    /// The most that one released round may cost: [`Self::cost`] at the number of survivors at which it is largest.
+    ///
+    /// More survivors bring more noise; but where one share of noise is small, also a sum that is less like a discrete
+    /// Gaussian (Skellam shares always add up to less cost). If no number of survivors is the worst at every order, the costs
+    /// that none exceeds are added up, which is more than any. (Their distances from the exact law differ by less than
+    /// 2^-50, far below what a delta resolves, and are not compared.)
+    ///
+    /// # Errors
+    /// As [`Self::cost`].
+    pub fn worst_cost(&self) -> Result<RdpCurve, AccountantError> {
+        let covers = |most: &RdpCurve, least: &RdpCurve| {
+            most.points().zip(least.points()).all(|((_, most), (_, least))| most >= least)
+        };
+        let mut worst: Vec<RdpCurve> = Vec::new();
+        for survivors in self.n_min()..=self.clients() {
+            let curve = self.cost(survivors)?;
+            if !worst.iter().any(|known| covers(known, &curve)) {
+                worst.retain(|known| !covers(&curve, known));
+                worst.push(curve);
+            }
+        }
+        let mut sum = RdpCurve::zero();
+        worst.iter().for_each(|curve| sum.compose(curve));
+        Ok(sum)
+    }
+
     /// The central mechanism, if the coordinator adds the noise.
     #[must_use]
     pub fn central(&self) -> Option<&CentralMechanism> {

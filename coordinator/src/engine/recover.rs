@@ -6,8 +6,7 @@ use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRo
 use super::task::{Open, Planned, Task, vectors_of};
 use super::{Board, Engine, Handle, Refused, Setup, Stopped, Tools};
 use crate::Millis;
-use crate::account::{Account, AccountError};
-use crate::cohort::History;
+use crate::account::{Account, LoadError};
 use crate::optimizer::OptimizerState;
 use crate::publication::PublicationError;
 use crate::round::{Driver, TaskState};
@@ -31,8 +30,8 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stored account is not sound.
-    #[error("the stored ledger is damaged: {0}; restore a backup")]
-    Account(#[from] AccountError),
+    #[error(transparent)]
+    Account(#[from] LoadError),
     /// A task's settings are not what this version writes.
     #[error("the settings of task {task} cannot be read: {problem}")]
     Settings {
@@ -141,7 +140,7 @@ impl Engine {
         let records = Records(store.as_ref());
         let mut recovery = Recovery {
             reservations: self.account.reservations().count(),
-            entries: self.account.ledger().entries().len() as u64,
+            entries: self.account.ledger().size(),
             ..Recovery::default()
         };
         for (name, row) in records.scan::<Tasks>(&(), None, usize::MAX)? {
@@ -154,7 +153,7 @@ impl Engine {
                 task: name.clone(),
                 problem: error.to_string(),
             })?;
-            let mut task = Task::new(settings, row, state, History::new());
+            let mut task = Task::new(settings, row, state);
             let mut from = None;
             loop {
                 let rounds = records.scan::<Rounds>(&(name.clone(),), from.as_ref(), ROWS_AT_ONCE)?;
@@ -183,10 +182,7 @@ impl Engine {
     ) -> Result<Option<Recovered>, EngineError> {
         let name = task.settings.name().as_str().to_owned();
         let (since, invited) = match row.stage {
-            Stage::Ended(end) => {
-                task.history.record(round, &end.participants);
-                return Ok(None);
-            }
+            Stage::Ended(_) => return Ok(None),
             Stage::Planned => (None, Vec::new()),
             Stage::Open { since, invited } => (Some(since), invited),
         };
@@ -195,13 +191,8 @@ impl Engine {
             round,
             problem,
         })?;
-        let planned = Planned {
-            parents: signed.parents().to_vec(),
-            signed: Arc::new(signed),
-            round,
-            noise: row.noise.map(|bytes| NoiseKey::from_bytes(&bytes)),
-            planned: row.planned,
-        };
+        let noise = row.noise.map(|bytes| NoiseKey::from_bytes(&bytes));
+        let planned = Planned::new(signed, round, noise, row.planned, &self.setup.key.public_key());
         let Some(since) = since else {
             task.plan = Some(planned);
             return Ok(None);
@@ -267,7 +258,7 @@ impl Engine {
             .map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
-        let task = Task::new(settings, row, state, History::new());
+        let task = Task::new(settings, row, state);
         self.with_tools(|tools| {
             task.publish(None, now, tools);
             task.store_row(tools);

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::Step;
-use tacit_aggregation::identity::ClientId;
-use tacit_privacy::NoiseKey;
+use tacit_aggregation::identity::{ClientId, PublicKey};
+use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
 use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
 
@@ -31,7 +31,6 @@ pub(super) struct Task {
     pub(super) settings: Arc<TaskSettings>,
     pub(super) row: TaskRow,
     pub(super) state: TaskState,
-    pub(super) history: History,
     /// The next round's plan, or the open round's.
     pub(super) plan: Option<Planned>,
     pub(super) open: Option<Open>,
@@ -50,6 +49,24 @@ pub(super) struct Planned {
     pub(super) parents: Vec<Digest>,
     pub(super) noise: Option<NoiseKey>,
     pub(super) planned: Millis,
+    /// The most that the largest cohort's round may cost; none if that cannot be stated.
+    pub(super) cost: Option<RdpCurve>,
+}
+
+impl Planned {
+    pub(super) fn new(
+        signed: SignedPlan,
+        round: u64,
+        noise: Option<NoiseKey>,
+        planned: Millis,
+        coordinator: &PublicKey,
+    ) -> Self {
+        let cost = signed.verify(coordinator).ok().and_then(|plan| {
+            let largest = plan.terms().params(plan.cohort.max).ok()?;
+            plan.admitted_cost(&plan.mechanism(&largest).ok()?).ok()
+        });
+        Self { parents: signed.parents().to_vec(), signed: Arc::new(signed), round, noise, planned, cost }
+    }
 }
 
 /// An open round.
@@ -66,12 +83,11 @@ pub(super) fn vectors_of(folder: &Path, task: &str, round: u64) -> PathBuf {
 }
 
 impl Task {
-    pub(super) fn new(settings: TaskSettings, row: TaskRow, state: TaskState, history: History) -> Self {
+    pub(super) fn new(settings: TaskSettings, row: TaskRow, state: TaskState) -> Self {
         Self {
             settings: Arc::new(settings),
             row,
             state,
-            history,
             plan: None,
             open: None,
             ready: BTreeMap::new(),
@@ -209,8 +225,9 @@ impl Task {
         self.gather(now, tools);
     }
 
-    pub(super) fn work(&mut self, bytes: usize, tools: &mut Tools<'_>) -> bool {
-        self.with_driver(tools, |driver, account, keeper| driver.work(bytes, account, keeper))
+    /// Adds masked vectors to the running sum; says whether there are more.
+    pub(super) fn work(&mut self, bytes: usize, now: Millis, tools: &mut Tools<'_>) -> bool {
+        self.with_driver(tools, |driver, account, keeper| driver.work(bytes, now, account, keeper))
             .unwrap_or(false)
     }
 
@@ -243,13 +260,7 @@ impl Task {
         *tools.changed = true;
         match signed {
             Ok(signed) => {
-                let planned = Planned {
-                    parents: signed.parents().to_vec(),
-                    signed: Arc::new(signed),
-                    round,
-                    noise,
-                    planned: now,
-                };
+                let planned = Planned::new(signed, round, noise, now, &key.public_key());
                 self.store_round(&planned, Stage::Planned, tools);
                 self.plan = Some(planned);
                 tracing::info!(task = self.name(), round, "a round is planned");
@@ -295,7 +306,9 @@ impl Task {
         let extra = wanted * schedule.overbooking as usize / 100;
         let size = able.len().min(wanted + extra);
         let seed = rand::random();
-        match select(able, &self.history, round, size, self.settings.eligibility.separation, seed) {
+        let unknown = History::new();
+        let history = tools.account.history(self.settings.name()).unwrap_or(&unknown);
+        match select(able, history, round, size, self.settings.eligibility.separation, seed) {
             Ok(invited) => self.open(invited.into_iter().collect(), now, tools),
             Err(error) => tracing::warn!(task = self.name(), round, %error, "no cohort"),
         }
@@ -304,11 +317,15 @@ impl Task {
     /// Whether the coordinator's own book and the task's rules let a client take part in a round.
     pub(super) fn may_join(&self, client: ClientId, round: u64, tools: &Tools<'_>) -> bool {
         let rules = &self.settings.eligibility;
-        let rested = self.history.is_rested(client, round, rules.separation);
-        let some_left = rules.rounds_per_client.is_none_or(|most| self.history.rounds_of(client) < most);
+        let history = tools.account.history(self.settings.name());
+        let rested = history.is_none_or(|history| history.is_rested(client, round, rules.separation));
+        let rounds = history.map_or(0, |history| history.rounds_of(client));
+        let some_left = rules.rounds_per_client.is_none_or(|most| rounds < most);
         let affordable = rules.epsilon_per_client.is_none_or(|limit| {
-            let spent = tools.account.book().epsilon_of(client.0, self.settings.plan.delta);
-            spent.is_ok_and(|spent| spent < limit)
+            let cost = self.plan.as_ref().and_then(|plan| plan.cost.as_ref());
+            cost.is_some_and(|cost| {
+                !tools.account.would_exceed(client, cost, self.settings.plan.delta, limit)
+            })
         });
         rested && some_left && affordable
     }

@@ -39,7 +39,15 @@ impl Closed {
         self.list.entries.iter().map(|entry| entry.client)
     }
 
-    pub(super) fn reservation(&self, round: u64) -> Reservation {
-        Reservation { round, clients: self.members().collect(), cost: self.cost.clone() }
+    pub(super) fn reservation(&self, plan: &RoundPlan) -> Reservation {
+        Reservation {
+            task: plan.task.clone(),
+            round: plan.round,
+            plan_digest: plan.digest(),
+            clients: self.members().collect(),
+            mechanism: self.mechanism.clone(),
+            cost: self.cost.clone(),
+            delta: plan.privacy.delta,
+        }
     }
 }

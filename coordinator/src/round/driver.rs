@@ -8,7 +8,7 @@ pub use open::{OpenError, RestoreError, RoundSetup, TaskState};
 
 use super::keeper::{Keeper, Vector};
 use super::outcome::{Failed, FailureReason, Outcome};
-use super::release::{Summed, cost_of};
+use super::release::Summed;
 use super::{Closed, Event, Outgoing, Progress, RELEASE, Refusal, Round};
 use crate::Millis;
 use crate::account::Account;
@@ -154,16 +154,15 @@ impl Driver {
     }
 
     /// Ends the round at the operator's wish; nothing happens to one that has ended.
-    pub fn abort(&mut self, account: &mut Account) {
+    pub fn abort(&mut self, now: Millis, account: &mut Account) {
         let Some(step) = self.round.session().map(|session| session.phase().step().unwrap_or(RELEASE)) else {
             return;
         };
         self.round = match (&self.round, step) {
-            (Round::Running(session, closed), Step::Unmask) => {
-                let (survivors, closed) = (session.survivors().to_vec(), Arc::clone(closed));
-                self.forfeit(&closed, survivors, FailureReason::Stopped, account)
+            (Round::Running(session, _), Step::Unmask) => {
+                self.forfeit(session.survivors().to_vec(), FailureReason::Stopped, now, account)
             }
-            _ => self.fail(step, FailureReason::Stopped, account),
+            _ => self.fail(step, FailureReason::Stopped, now, account),
         };
     }
 
@@ -176,6 +175,7 @@ impl Driver {
         mut self,
         survivors: &BTreeSet<ClientId>,
         vector: RingVector,
+        now: Millis,
         account: &mut Account,
     ) -> Result<Outcome, Box<Self>> {
         let closed = match &self.round {
@@ -188,12 +188,12 @@ impl Driver {
         let strangers = survivors.iter().any(|client| closed.list.index_of(*client).is_none());
         if strangers || survivors.len() < n_min as usize {
             let reason = FailureReason::PlainSurvivors { survivors: survivors.len(), n_min };
-            self.round = self.fail(Step::Collect, reason, account);
+            self.round = self.fail(Step::Collect, reason, now, account);
             return self.finish();
         }
         let survivors: Vec<ClientId> = survivors.iter().copied().collect();
         let summed = Summed::plain(vector, survivors, closed);
-        self.release(summed, account);
+        self.release(summed, now, account);
         self.finish()
     }
 

@@ -4,16 +4,14 @@
 use super::closed::Closed;
 use super::driver::TaskState;
 use super::outcome::{FailureReason, Released};
-use crate::account::Account;
+use crate::Millis;
+use crate::account::{Account, Published};
 use std::sync::Arc;
-use tacit_aggregation::Digest;
 use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::merkle;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::{ServerError, Sum};
-use tacit_privacy::ledger::Record;
-use tacit_privacy::{CentralSum, NoiseKey, RdpCurve, RoundMechanism, decode_sum};
+use tacit_privacy::{CentralSum, NoiseKey, RoundMechanism, decode_sum};
 use tacit_proto::AdapterVersion;
 use tacit_proto::RoundPlan;
 
@@ -34,10 +32,6 @@ impl Summed {
     /// A sum that was never masked; see [`crate::plain`].
     pub(super) fn plain(vector: RingVector, survivors: Vec<ClientId>, closed: Arc<Closed>) -> Self {
         Self { vector, survivors, faults: Vec::new(), closed }
-    }
-
-    pub(super) fn closed(&self) -> Arc<Closed> {
-        Arc::clone(&self.closed)
     }
 
     pub(super) fn survivors(&self) -> &[ClientId] {
@@ -74,43 +68,19 @@ impl Summed {
         noise: Option<&NoiseKey>,
         state: &mut TaskState,
         account: &mut Account,
+        now: Millis,
     ) -> Result<Released, FailureReason> {
-        let survivors = self.survivors.len() as u32;
         let (mut mean, clip_bits) = self.noised(plan, noise)?;
-        let count = f64::from(survivors);
+        let count = self.survivors.len() as f64;
         mean.iter_mut().for_each(|value| *value = (f64::from(*value) / count) as f32);
         let (values, optimizer) = state.optimizer.clone().step(state.adapter.values(), &mean)?;
         let adapter = AdapterVersion::new(values, *state.adapter.digest())?;
 
-        let cost = cost_of(&self.closed, survivors)?;
-        let (delta, round) = (plan.privacy.delta, plan.round);
-        let record = |epsilon| Record {
-            round,
-            plan_digest: plan.digest(),
-            mechanism: self.closed.mechanism.clone(),
-            clip_bits,
-            survivors,
-            participants_root: participants_root(&self.survivors),
-            epsilon,
-            delta,
-            adapter_digest: *adapter.digest(),
-        };
-        let entry = account.commit(&self.survivors, record, &cost, round, delta)?;
+        let published = Published { clip_bits, adapter_digest: *adapter.digest() };
+        let entry = account.commit(&plan.task, plan.round, &self.survivors, published, now)?;
         state.adapter = adapter.clone();
         state.optimizer = optimizer;
         let cohort = self.closed.list.params.n;
         Ok(Released { cohort, survivors: self.survivors, mean, adapter, entry, faults: self.faults })
     }
-}
-
-/// What a round cost each of its survivors.
-pub(super) fn cost_of(closed: &Closed, survivors: u32) -> Result<RdpCurve, FailureReason> {
-    closed.mechanism.cost(survivors).map_err(|error| FailureReason::Account(error.into()))
-}
-
-/// Merkle root over the survivors' numbers in increasing order, eight bytes each, big-endian: each of them can be shown to be
-/// among them, or between which neighbours it would stand.
-fn participants_root(survivors: &[ClientId]) -> Digest {
-    let leaves: Vec<Digest> = survivors.iter().map(|client| merkle::leaf(&client.0.to_be_bytes())).collect();
-    merkle::Tree::new(leaves).root()
 }

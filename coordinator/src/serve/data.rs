@@ -29,7 +29,9 @@ pub enum DataError {
     #[error(transparent)]
     File(#[from] FileError),
     /// There is a coordinator already.
-    #[error("{path} holds a coordinator's key already: with a second one every plan and head that was signed would be foreign")]
+    #[error(
+        "{path} holds a coordinator's key already: with a second one every plan and head that was signed would be foreign"
+    )]
     Exists {
         /// The folder.
         path: PathBuf,
@@ -101,8 +103,10 @@ impl DataFolder {
         if path.exists() {
             return Err(DataError::Exists { path: self.0.clone() });
         }
-        let text = toml::to_string_pretty(settings)
-            .map_err(|error| DataError::Malformed { path: self.file(SETTINGS), problem: error.to_string() })?;
+        let text = toml::to_string_pretty(settings).map_err(|error| DataError::Malformed {
+            path: self.file(SETTINGS),
+            problem: error.to_string(),
+        })?;
         write_whole(&self.file(SETTINGS), text.as_bytes())?;
         let key = CoordinatorKey::generate(&mut rand::rng());
         let digits = Zeroizing::new(hex::encode(key.to_bytes().as_slice()));

@@ -1,16 +1,16 @@
 //! What clients are served: check-ins, rounds, uploads, proofs and files. Must never answer anybody but the client of the
 //! connection's certificate.
 
+use super::Clock;
 use super::downloads::{Downloads, Parts};
 use super::status::refused;
 use super::uploads::Uploads;
-use super::Clock;
-use crate::enrolment::Excluded;
-use crate::settings::Pace;
-use crate::tls::Gate;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
+use crate::enrolment::Excluded;
 use crate::publication::{Publisher, canary_member};
+use crate::settings::Pace;
+use crate::tls::Gate;
 use std::sync::Arc;
 use std::time::Duration;
 use tacit_aggregation::Step;

@@ -171,7 +171,7 @@ impl Key for () {
 }
 
 /// Changes that are made together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch(Vec<Change>);
 
 impl Batch {
@@ -207,6 +207,11 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes another's changes over, after its own.
+    pub fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
     }
 
     /// Makes the changes, durably.

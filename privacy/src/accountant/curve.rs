@@ -153,6 +153,20 @@ impl RdpCurve {
         self.sampling_distance
     }
 
+    /// The divergence at one place of the grid, in nats.
+    pub(crate) fn at(&self, place: usize) -> f64 {
+        self.divergences[place]
+    }
+
+    /// The place of the grid whose order gives the smallest epsilon at `delta`.
+    pub(crate) fn best_place(&self, delta: f64) -> usize {
+        let epsilons = excesses()
+            .zip(&self.divergences)
+            .map(|(excess, divergence)| conversion::epsilon_at(*divergence, excess, delta));
+        let best = epsilons.enumerate().min_by(|(_, one), (_, other)| one.total_cmp(other));
+        best.map_or(0, |(place, _)| place)
+    }
+
     /// The orders of the grid with the divergence at each, in nats.
     pub fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         excesses().map(|excess| 1.0 + excess).zip(self.divergences.iter().copied())
@@ -161,8 +175,13 @@ impl RdpCurve {
 
 /// `alpha - 1` for every order of the grid, ascending.
 fn excesses() -> impl Iterator<Item = f64> {
-    let steps = LOWEST_OCTAVE * POINTS_PER_OCTAVE..=HIGHEST_OCTAVE * POINTS_PER_OCTAVE;
-    steps.map(|step| (f64::from(step) / f64::from(POINTS_PER_OCTAVE)).exp2())
+    (0..ORDERS).map(excess)
+}
+
+/// `alpha - 1` at one place of the grid.
+pub(crate) fn excess(place: usize) -> f64 {
+    let step = place as i32 + LOWEST_OCTAVE * POINTS_PER_OCTAVE;
+    (f64::from(step) / f64::from(POINTS_PER_OCTAVE)).exp2()
 }
 
 impl From<RdpCurve> for CurveForm {

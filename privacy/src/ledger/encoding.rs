@@ -1,65 +1,67 @@
-//! The one byte string that an entry has: what is hashed, and later signed.
+//! The one byte string that an entry has: what is hashed, and stored.
 //! Must never accept two encodings of the same entry, nor one encoding of two.
 //!
 //! A sequence of fields, each a big-endian `u32` length and that many bytes: the tag, then the fields of
-//! [`Entry`] in the order written below. Integers are big-endian at their full width, real numbers are the
-//! bits of their double, fractions are basis points. A later version of the entry takes another tag, and so
-//! does an entry of the central mechanism, whose fields are others; those of its adaptive clip norm follow a
-//! field that says whether there is one.
+//! [`Entry`] in the order written below, the event's after its name. Integers are big-endian at their full width, real
+//! numbers are the bits of their double, fractions are basis points, an absent integer is an empty field. A mechanism's fields
+//! follow its name, those of an adaptive clip norm a field that says whether there is one. A later version of the entry
+//! takes another tag.
 
-use super::{Entry, Hash, LedgerError, Record};
+use super::{Commit, Debit, Entry, Event, LedgerError, Release, Reserve, Text};
 use crate::central::{AdaptiveClip, CentralMechanism, CentralRequest};
 use crate::mechanism::{Adjacency, Infeasible, Mechanism, MechanismRequest, NoiseLaw};
 use crate::round_mechanism::RoundMechanism;
 use crate::units::BasisPoints;
 
-/// First field of every encoded entry; names format and version, and the law of the clients' noise shares.
-fn tag(law: NoiseLaw) -> &'static [u8] {
-    match law {
-        NoiseLaw::DiscreteGaussian => b"tacit/ledger/v1",
-        NoiseLaw::Skellam => b"tacit/ledger/skellam/v1",
-    }
-}
-
-/// The same of an entry whose noise the coordinator added.
-const CENTRAL_TAG: &[u8] = b"tacit/ledger/central/v1";
+/// First field of every encoded entry; names format and version.
+const TAG: &[u8] = b"tacit/ledger/v1";
+/// Names of the events.
+const RESERVE: &[u8] = b"reserve";
+const COMMIT: &[u8] = b"commit";
+const RELEASE: &[u8] = b"release";
+const FORFEIT: &[u8] = b"forfeit";
+/// Name of the mechanism whose noise the coordinator adds; the others have the name of their clients' noise law.
+const CENTRAL: &[u8] = b"central";
 /// Says that the clip norm stays.
 const FIXED_CLIP: &[u8] = b"fixed-clip";
-/// Says that the clip norm adapts: its rule and the noised sum of the clip bits follow.
+/// Says that the clip norm adapts: its rule follows.
 const ADAPTIVE_CLIP: &[u8] = b"adaptive-clip";
 
 impl Entry {
     /// The canonical encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Record {
-            round,
-            plan_digest,
-            mechanism,
-            clip_bits,
-            survivors,
-            participants_root,
-            epsilon,
-            delta,
-            adapter_digest,
-        } = &self.record;
+        let Self { previous, time, task, round, event } = self;
         let mut writer = Writer(Vec::with_capacity(512));
-        writer.field(match mechanism {
-            RoundMechanism::Distributed(mechanism) => tag(mechanism.noise_law()),
-            RoundMechanism::Central(_) => CENTRAL_TAG,
-        });
+        writer.field(TAG);
+        writer.field(previous);
+        writer.field(&time.to_be_bytes());
+        writer.field(task.as_str().as_bytes());
         writer.field(&round.to_be_bytes());
-        writer.field(plan_digest);
-        match mechanism {
-            RoundMechanism::Distributed(mechanism) => writer.distributed(mechanism),
-            RoundMechanism::Central(mechanism) => writer.central(mechanism, *clip_bits),
+        match event {
+            Event::Reserve(Reserve { plan_digest, cohort_root, mechanism, delta }) => {
+                writer.field(RESERVE);
+                writer.field(plan_digest);
+                writer.field(cohort_root);
+                writer.mechanism(mechanism);
+                writer.real(*delta);
+            }
+            Event::Commit(Commit { debit, clip_bits, adapter_digest }) => {
+                writer.field(COMMIT);
+                writer.debit(debit);
+                writer.field(clip_bits.map(i32::to_be_bytes).as_ref().map_or(&[], |bytes| bytes));
+                writer.field(adapter_digest);
+            }
+            Event::Release(Release { reservation, reason }) => {
+                writer.field(RELEASE);
+                writer.field(&reservation.to_be_bytes());
+                writer.field(reason.as_str().as_bytes());
+            }
+            Event::Forfeit(debit) => {
+                writer.field(FORFEIT);
+                writer.debit(debit);
+            }
         }
-        writer.field(&survivors.to_be_bytes());
-        writer.field(participants_root);
-        writer.real(*epsilon);
-        writer.real(*delta);
-        writer.field(adapter_digest);
-        writer.field(&self.previous);
         writer.0
     }
 
@@ -69,29 +71,16 @@ impl Entry {
     /// [`LedgerError::Malformed`] for anything but a whole canonical encoding of a feasible mechanism.
     pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader { bytes, offset: 0 };
-        let found = reader.field("tag")?;
-        let noise_law = NoiseLaw::ALL.into_iter().find(|law| tag(*law) == found);
-        if noise_law.is_none() && found != CENTRAL_TAG {
-            return Err(reader.malformed("not a version 1 ledger entry of a known mechanism"));
+        if reader.field("tag")? != TAG {
+            return Err(reader.malformed("not a version 1 ledger entry"));
         }
-        let round = u64::from_be_bytes(reader.array("round")?);
-        let plan_digest: Hash = reader.array("plan digest")?;
-        let (mechanism, clip_bits) = match noise_law {
-            Some(noise_law) => (reader.distributed(noise_law)?.into(), None),
-            None => reader.central()?,
+        let entry = Self {
+            previous: reader.array("previous hash")?,
+            time: u64::from_be_bytes(reader.array("time")?),
+            task: reader.text("task")?,
+            round: u64::from_be_bytes(reader.array("round")?),
+            event: reader.event()?,
         };
-        let record = Record {
-            round,
-            plan_digest,
-            mechanism,
-            clip_bits,
-            survivors: u32::from_be_bytes(reader.array("survivors")?),
-            participants_root: reader.array("participants root")?,
-            epsilon: reader.real("epsilon")?,
-            delta: reader.real("delta")?,
-            adapter_digest: reader.array("adapter digest")?,
-        };
-        let entry = Self { record, previous: reader.array("previous hash")? };
         if reader.offset != bytes.len() {
             return Err(reader.malformed("bytes after the end of the entry"));
         }
@@ -110,13 +99,38 @@ struct Writer(Vec<u8>);
 
 impl Writer {
     fn field(&mut self, bytes: &[u8]) {
-        // Every field here is shorter than a hundred bytes.
+        // Every field here is shorter than a kilobyte.
         self.0.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
         self.0.extend_from_slice(bytes);
     }
 
     fn real(&mut self, value: f64) {
         self.field(&value.to_bits().to_be_bytes());
+    }
+
+    fn debit(&mut self, debit: &Debit) {
+        let Debit { reservation, plan_digest, mechanism, survivors, participants_root, epsilon, delta } =
+            debit;
+        self.field(&reservation.to_be_bytes());
+        self.field(plan_digest);
+        self.mechanism(mechanism);
+        self.field(&survivors.to_be_bytes());
+        self.field(participants_root);
+        self.real(*epsilon);
+        self.real(*delta);
+    }
+
+    fn mechanism(&mut self, mechanism: &RoundMechanism) {
+        match mechanism {
+            RoundMechanism::Distributed(mechanism) => {
+                self.field(mechanism.noise_law().name().as_bytes());
+                self.distributed(mechanism);
+            }
+            RoundMechanism::Central(mechanism) => {
+                self.field(CENTRAL);
+                self.central(mechanism);
+            }
+        }
     }
 
     fn distributed(&mut self, mechanism: &Mechanism) {
@@ -133,7 +147,7 @@ impl Writer {
         self.field(&mechanism.bits().to_be_bytes());
     }
 
-    fn central(&mut self, mechanism: &CentralMechanism, clip_bits: Option<i32>) {
+    fn central(&mut self, mechanism: &CentralMechanism) {
         let request = mechanism.request();
         self.field(&request.clients.to_be_bytes());
         self.field(&request.n_min.to_be_bytes());
@@ -150,8 +164,6 @@ impl Writer {
                 self.real(rule.target_quantile);
                 self.real(rule.learning_rate);
                 self.real(rule.count_noise);
-                // An empty field where a record lacks its bits, which no verifier accepts.
-                self.field(clip_bits.map(i32::to_be_bytes).as_ref().map_or(&[], |bytes| bytes));
             }
         }
     }
@@ -197,6 +209,67 @@ impl<'a> Reader<'a> {
         Err(self.malformed(&format!("the field \"{name}\" is {value:?}")))
     }
 
+    fn text<const MOST: usize>(&mut self, name: &str) -> Result<Text<MOST>, LedgerError> {
+        let text = std::str::from_utf8(self.field(name)?)
+            .map_err(|_| self.malformed(&format!("the field \"{name}\" is not UTF-8")))?;
+        Text::new(text).map_err(|reason| self.malformed(&format!("the field \"{name}\": {reason}")))
+    }
+
+    fn event(&mut self) -> Result<Event, LedgerError> {
+        match self.field("event")? {
+            RESERVE => Ok(Event::Reserve(Reserve {
+                plan_digest: self.array("plan digest")?,
+                cohort_root: self.array("cohort root")?,
+                mechanism: self.mechanism()?,
+                delta: self.real("delta")?,
+            })),
+            COMMIT => Ok(Event::Commit(Commit {
+                debit: self.debit()?,
+                clip_bits: self.clip_bits()?,
+                adapter_digest: self.array("adapter digest")?,
+            })),
+            RELEASE => Ok(Event::Release(Release {
+                reservation: u64::from_be_bytes(self.array("reservation")?),
+                reason: self.text("reason")?,
+            })),
+            FORFEIT => self.debit().map(Event::Forfeit),
+            _ => Err(self.malformed("the field \"event\" is none of reserve, commit, release, forfeit")),
+        }
+    }
+
+    fn debit(&mut self) -> Result<Debit, LedgerError> {
+        Ok(Debit {
+            reservation: u64::from_be_bytes(self.array("reservation")?),
+            plan_digest: self.array("plan digest")?,
+            mechanism: self.mechanism()?,
+            survivors: u32::from_be_bytes(self.array("survivors")?),
+            participants_root: self.array("participants root")?,
+            epsilon: self.real("epsilon")?,
+            delta: self.real("delta")?,
+        })
+    }
+
+    fn clip_bits(&mut self) -> Result<Option<i32>, LedgerError> {
+        let field = self.field("clip bits")?;
+        if field.is_empty() {
+            return Ok(None);
+        }
+        let bits = field
+            .try_into()
+            .map_err(|_| self.malformed("the field \"clip bits\" has neither 0 nor 4 bytes"))?;
+        Ok(Some(i32::from_be_bytes(bits)))
+    }
+
+    fn mechanism(&mut self) -> Result<RoundMechanism, LedgerError> {
+        let name = self.field("mechanism")?;
+        if name == CENTRAL {
+            return Ok(self.central()?.into());
+        }
+        let noise_law = NoiseLaw::ALL.into_iter().find(|law| law.name().as_bytes() == name);
+        let noise_law = noise_law.ok_or_else(|| self.malformed("no mechanism has this name"))?;
+        Ok(self.distributed(noise_law)?.into())
+    }
+
     fn dimension(&mut self) -> Result<usize, LedgerError> {
         usize::try_from(u64::from_be_bytes(self.array("dimension")?))
             .map_err(|_| self.malformed("the dimension does not fit this machine"))
@@ -219,7 +292,7 @@ impl<'a> Reader<'a> {
         Mechanism::with_encoding(&request, bits, scale).map_err(|reason| self.no_mechanism(&reason))
     }
 
-    fn central(&mut self) -> Result<(RoundMechanism, Option<i32>), LedgerError> {
+    fn central(&mut self) -> Result<CentralMechanism, LedgerError> {
         let mut request = CentralRequest {
             clients: u32::from_be_bytes(self.array("clients")?),
             n_min: u32::from_be_bytes(self.array("n_min")?),
@@ -231,7 +304,6 @@ impl<'a> Reader<'a> {
         };
         let scale = self.real("scale")?;
         let bits = u32::from_be_bytes(self.array("bits")?);
-        let mut clip_bits = None;
         match self.field("clip rule")? {
             FIXED_CLIP => {}
             ADAPTIVE_CLIP => {
@@ -240,14 +312,12 @@ impl<'a> Reader<'a> {
                     learning_rate: self.real("learning rate")?,
                     count_noise: self.real("count noise")?,
                 });
-                clip_bits = Some(i32::from_be_bytes(self.array("clip bits")?));
             }
             _ => {
                 return Err(self.malformed("the field \"clip rule\" is neither fixed-clip nor adaptive-clip"));
             }
         }
-        let mechanism = CentralMechanism::with_encoding(&request, bits, scale);
-        Ok((mechanism.map_err(|reason| self.no_mechanism(&reason))?.into(), clip_bits))
+        CentralMechanism::with_encoding(&request, bits, scale).map_err(|reason| self.no_mechanism(&reason))
     }
 
     fn no_mechanism(&self, reason: &Infeasible) -> LedgerError {

@@ -52,6 +52,12 @@ impl Tree {
         self.levels.first().map_or(0, |leaves| leaves.len() as u64)
     }
 
+    /// The hash of leaf `index`, from 0.
+    #[must_use]
+    pub fn leaf(&self, index: u64) -> Option<Hash> {
+        self.levels.first()?.get(usize::try_from(index).ok()?).copied()
+    }
+
     /// The root over all leaves; over none it is SHA-256 of the empty string.
     #[must_use]
     pub fn root(&self) -> Hash {

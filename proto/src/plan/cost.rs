@@ -3,8 +3,8 @@
 use super::{PlanError, RoundPlan, Trust};
 use tacit_aggregation::params::{RoundParams, fraction_of};
 use tacit_privacy::{
-    AccountantError, BasisPoints, CentralMechanism, CentralRequest, Infeasible, Mechanism, MechanismRequest,
-    RdpCurve, RoundMechanism, epsilon_spent,
+    BasisPoints, CentralMechanism, CentralRequest, Infeasible, Mechanism, MechanismRequest, RdpCurve,
+    RoundMechanism, epsilon_spent,
 };
 
 impl RoundPlan {
@@ -77,7 +77,7 @@ impl RoundPlan {
     /// # Errors
     /// [`PlanError::CostAbovePlan`], or [`PlanError::Cost`] when no cost can be stated.
     pub fn admitted_cost(&self, mechanism: &RoundMechanism) -> Result<RdpCurve, PlanError> {
-        let worst = worst_cost(mechanism)?;
+        let worst = mechanism.worst_cost()?;
         let delta = self.privacy.delta;
         let cost = epsilon_spent(&worst, delta, 1)?;
         // Another machine's logarithm may differ in its last bits.
@@ -105,7 +105,7 @@ impl RoundPlan {
         let mut refused = None;
         for n in sizes {
             match self.terms().params(n).map_err(PlanError::from).and_then(|params| self.mechanism(&params)) {
-                Ok(mechanism) => return Ok(epsilon_spent(&worst_cost(&mechanism)?, self.privacy.delta, 1)?),
+                Ok(mechanism) => return Ok(epsilon_spent(&mechanism.worst_cost()?, self.privacy.delta, 1)?),
                 Err(reason) => refused = refused.or(Some(reason)),
             }
         }
@@ -113,32 +113,8 @@ impl RoundPlan {
     }
 }
 
-/// The cost at the number of survivors at which it is largest. More survivors bring more noise; but where one share of noise
-/// is small, also a sum that is less like a discrete Gaussian (Skellam shares always add up to less cost). If no number of survivors is the worst at every order, the
-/// costs that none exceeds are added up, which is more than any. (Their distances from the exact law differ by less than
-/// 2^-50, far below what a delta resolves, and are not compared.)
-fn worst_cost(mechanism: &RoundMechanism) -> Result<RdpCurve, AccountantError> {
-    let mut worst: Vec<RdpCurve> = Vec::new();
-    for survivors in mechanism.n_min()..=mechanism.clients() {
-        let curve = mechanism.cost(survivors)?;
-        if !worst.iter().any(|known| covers(known, &curve)) {
-            worst.retain(|known| !covers(&curve, known));
-            worst.push(curve);
-        }
-    }
-    let mut sum = RdpCurve::zero();
-    worst.iter().for_each(|curve| sum.compose(curve));
-    Ok(sum)
-}
-
-/// Whether one curve is at no order below another.
-fn covers(most: &RdpCurve, least: &RdpCurve) -> bool {
-    most.points().zip(least.points()).all(|((_, most), (_, least))| most >= least)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::worst_cost;
     use crate::plan::tests_support::{RULE, central_plan, plan};
     use crate::plan::{PlanError, RoundPlan};
     use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent};
@@ -176,7 +152,7 @@ mod tests {
         let params = plan.terms().params(plan.cohort.max).expect("feasible");
         let mechanism = plan.mechanism(&params).expect("feasible");
         let cost =
-            epsilon_spent(&worst_cost(&mechanism).expect("stated"), plan.privacy.delta, 1).expect("stated");
+            epsilon_spent(&mechanism.worst_cost().expect("stated"), plan.privacy.delta, 1).expect("stated");
         plan.privacy.epsilon = 0.999 * cost;
         assert!(matches!(plan.admitted_cost(&mechanism), Err(PlanError::CostAbovePlan { clients: 40, .. })));
         plan.privacy.epsilon = cost;

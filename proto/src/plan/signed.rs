@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 use std::fmt;
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::{PublicKey, Signature};
+use tacit_privacy::ledger::head::{Head, SignedHead};
 use zeroize::Zeroizing;
 
 /// The coordinator's signing key.
@@ -52,6 +53,12 @@ impl CoordinatorKey {
         plan.validate()?;
         let signature = self.sign_bytes(&plan.canonical_bytes());
         Ok(SignedPlan { plan, signature })
+    }
+
+    /// Signs the head of the ledger. Never two that contradict each other: whoever sees both can prove it.
+    #[must_use]
+    pub fn sign_head(&self, head: Head) -> SignedHead {
+        head.sign(&self.0)
     }
 }
 
@@ -143,6 +150,14 @@ mod tests {
             signed.verify(&key().public_key()),
             Err(PlanError::Value { field: "privacy.clip", .. })
         ));
+    }
+
+    #[test]
+    fn heads_are_signed_by_the_same_key() {
+        let head = tacit_privacy::ledger::head::Head { size: 3, root: [5; 32], time: 1 };
+        let signed = key().sign_head(head);
+        assert_eq!(signed.verify(&key().public_key().0), Ok(&head));
+        assert!(signed.verify(&CoordinatorKey::from_bytes(&[9; 32]).public_key().0).is_err());
     }
 
     #[test]

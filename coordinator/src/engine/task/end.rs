@@ -12,7 +12,7 @@ impl Task {
     /// Ends the open round, if it has ended.
     pub(in crate::engine) fn conclude(&mut self, now: Millis, tools: &mut Tools<'_>) {
         let Some(Open { driver, vectors, since, invited }) = self.open.take() else { return };
-        let (round, delta) = (driver.plan().round, driver.plan().privacy.delta);
+        let (round, plan) = (driver.plan().round, driver.plan().digest());
         let outcome = match Driver::finish(*driver) {
             Ok(outcome) => outcome,
             Err(driver) => {
@@ -27,7 +27,7 @@ impl Task {
                 reason: format!("released version {}", self.row.committed + 1),
                 cohort: released.cohort,
                 participants: released.survivors.clone(),
-                spent: Some((released.entry.record.epsilon, delta)),
+                spent: released.entry.event.debit().map(|debit| (debit.epsilon, debit.delta)),
                 faults: released.faults.iter().map(ToString::to_string).collect(),
             },
             Outcome::Failed { failed, .. } => End {
@@ -48,15 +48,14 @@ impl Task {
             reason = end.reason,
             "a round has ended"
         );
-        self.history.record(round, &end.participants);
         if end.committed {
             self.row.committed += 1;
         }
         let origin = match &outcome {
             Outcome::Committed { released, .. } => Some(Origin {
-                plan: released.entry.record.plan_digest,
+                plan,
                 round,
-                entry: tools.account.ledger().entries().len() as u64 - 1,
+                entry: tools.account.ledger().size() - 1,
                 entry_hash: released.entry.hash(),
             }),
             Outcome::Failed { .. } => None,
@@ -111,7 +110,7 @@ impl Task {
     /// Ends the open round at the operator's wish, and says which it was.
     pub(in crate::engine) fn abort(&mut self, now: Millis, tools: &mut Tools<'_>) -> Option<u64> {
         let round = self.open_round()?;
-        self.with_driver(tools, |driver, account, _| driver.abort(account));
+        self.with_driver(tools, |driver, account, _| driver.abort(now, account));
         self.conclude(now, tools);
         Some(round)
     }

@@ -48,7 +48,9 @@ pub enum OpenError {
         round: u64,
     },
     /// The plan builds on another ledger.
-    #[error("the plan of round {round} builds on another ledger head than the task's: plan it again")]
+    #[error(
+        "the plan of round {round} builds on a ledger that this one never was, or that its task has moved on from: plan it again"
+    )]
     LedgerHead {
         /// The plan's round.
         round: u64,
@@ -120,7 +122,7 @@ impl Driver {
     ) -> Result<Self, OpenError> {
         let plan = Arc::new(setup.plan.verify(&setup.coordinator)?.clone());
         let round = plan.round;
-        if plan.ledger_head != account.ledger().head() {
+        if !account.admits(&plan.task, &plan.ledger_head) {
             return Err(OpenError::LedgerHead { round });
         }
         check_clip(&plan, account)?;
@@ -145,7 +147,7 @@ impl Driver {
         let session = Session::restore(Arc::new(plan.terms()), setup.root, records)
             .map_err(|reason| RestoreError::Journal { round, reason })?;
         let mut driver = Self::assemble(plan, setup, state, session, now)?;
-        driver.reserved = account.reservations().any(|reservation| reservation.round == round);
+        driver.reserved = account.reservation(&driver.plan.task, round).is_some();
         driver.opened(now, account);
         Ok(driver)
     }
@@ -198,7 +200,7 @@ impl Driver {
 fn check_clip(plan: &RoundPlan, account: &Account) -> Result<(), OpenError> {
     let Trust::Central { adaptive_clip, .. } = &plan.privacy.trust else { return Ok(()) };
     let (round, found) = (plan.round, plan.privacy.clip);
-    match adaptive_clip.as_ref().and_then(|rule| account.ledger().next_clip(rule)) {
+    match adaptive_clip.as_ref().and_then(|rule| account.next_clip(&plan.task, rule)) {
         Some(due) if due != found => Err(OpenError::Clip { round, found, due }),
         _ => Ok(()),
     }

@@ -3,11 +3,12 @@
 
 use super::{
     Arc, ClientId, Closed, Driver, Failed, FailureReason, Millis, Outgoing, Phase, Progress, RELEASE, Round,
-    Session, Step, Summed, Tools, Unanswered, cost_of,
+    Session, Step, Summed, Tools, Unanswered,
 };
 use crate::account::Account;
 use std::convert::Infallible;
 use tacit_aggregation::server::ServerError;
+use tacit_proto::RoundPlan;
 
 /// Bytes of masked vectors after which the running sum is put on record, so that a restart does not read them again.
 const CHECKPOINT_BYTES: usize = 256 << 20;
@@ -17,12 +18,18 @@ impl Driver {
     /// the round confirms: closing that step adds whatever is missing, and takes as long.
     ///
     /// A vector that cannot be read or was changed ends the round.
-    pub fn work(&mut self, bytes: usize, account: &mut Account, keeper: &mut dyn super::Keeper) -> bool {
+    pub fn work(
+        &mut self,
+        bytes: usize,
+        now: Millis,
+        account: &mut Account,
+        keeper: &mut dyn super::Keeper,
+    ) -> bool {
         let mut tools = Tools { account, keeper };
         match self.add_vectors(bytes, &mut tools) {
             Ok(more) => more,
             Err(reason) => {
-                self.round = self.fail(Step::Confirm, reason, tools.account);
+                self.round = self.fail(Step::Confirm, reason, now, tools.account);
                 false
             }
         }
@@ -70,7 +77,7 @@ impl Driver {
     pub(super) fn close(&mut self, now: Millis, last: bool, tools: &mut Tools<'_>) -> Vec<Outgoing> {
         // The whole sum belongs to the end of Confirm.
         if let Err(reason) = self.add_vectors(usize::MAX, tools) {
-            self.round = self.fail(Step::Confirm, reason, tools.account);
+            self.round = self.fail(Step::Confirm, reason, now, tools.account);
             return vec![Outgoing::End];
         }
         let (Round::Gathering(session) | Round::Running(session, _)) = &mut self.round else {
@@ -91,7 +98,7 @@ impl Driver {
             session.close(tools.keep()).map(|_| ()).map_err(closing)
         };
         if let Err(error) = closed {
-            self.round = self.fail(step, FailureReason::Vector(error), tools.account);
+            self.round = self.fail(step, FailureReason::Vector(error), now, tools.account);
             return vec![Outgoing::End];
         }
         self.opened(now, tools.account)
@@ -107,9 +114,9 @@ impl Driver {
         });
         self.round = match std::mem::replace(&mut self.round, ended) {
             Round::Gathering(session) if matches!(session.phase(), Phase::Share(_)) => {
-                match self.close_cohort(&session, account) {
+                match self.close_cohort(&session, now, account) {
                     Ok(closed) => Round::Running(session, closed),
-                    Err(reason) => self.fail(Step::Advertise, reason, account),
+                    Err(reason) => self.fail(Step::Advertise, reason, now, account),
                 }
             }
             running => running,
@@ -120,7 +127,7 @@ impl Driver {
             Some(phase) => (phase.step().unwrap_or(RELEASE), false),
         };
         if finished {
-            self.end(account);
+            self.end(now, account);
             return vec![Outgoing::End];
         }
         let deadlines = &self.plan.deadlines;
@@ -138,19 +145,20 @@ impl Driver {
     fn close_cohort(
         &mut self,
         session: &Session,
+        now: Millis,
         account: &mut Account,
     ) -> Result<Arc<Closed>, FailureReason> {
         let Phase::Share(phase) = session.phase() else { return Err(FailureReason::Interrupted) };
         let closed = Arc::new(Closed::new(&self.plan, Arc::clone(phase.list()), phase.rotation_seed())?);
         if !self.reserved {
-            account.reserve(closed.reservation(self.plan.round))?;
+            account.reserve(closed.reservation(&self.plan), now)?;
             self.reserved = true;
         }
         Ok(closed)
     }
 
     /// Ends a round whose session is over.
-    fn end(&mut self, account: &mut Account) {
+    fn end(&mut self, now: Millis, account: &mut Account) {
         let interrupted = self.interrupted();
         let round = std::mem::replace(&mut self.round, interrupted);
         self.round = match round {
@@ -158,57 +166,69 @@ impl Driver {
                 let survivors = session.survivors().to_vec();
                 match session.into_phase() {
                     Phase::Released(sum) => {
-                        self.release(Summed::new(sum, closed), account);
+                        self.release(Summed::new(sum, closed), now, account);
                         return;
                     }
                     Phase::Aborted(abort) if abort.step == Step::Unmask => {
-                        self.forfeit(&closed, survivors, abort.into(), account)
+                        self.forfeit(survivors, abort.into(), now, account)
                     }
-                    Phase::Aborted(abort) => self.fail(abort.step, abort.into(), account),
+                    Phase::Aborted(abort) => self.fail(abort.step, abort.into(), now, account),
                     _ => self.interrupted(),
                 }
             }
             Round::Gathering(session) => match session.into_phase() {
-                Phase::Aborted(abort) => self.fail(abort.step, abort.into(), account),
+                Phase::Aborted(abort) => self.fail(abort.step, abort.into(), now, account),
                 _ => self.interrupted(),
             },
             ended => ended,
         };
     }
 
-    pub(super) fn release(&mut self, summed: Summed, account: &mut Account) {
+    pub(super) fn release(&mut self, summed: Summed, now: Millis, account: &mut Account) {
         let noise = self.noise.take();
-        let (closed, survivors) = (summed.closed(), summed.survivors().to_vec());
-        self.round = match summed.release(&self.plan, noise.as_ref(), &mut self.state, account) {
+        let survivors = summed.survivors().to_vec();
+        self.round = match summed.release(&self.plan, noise.as_ref(), &mut self.state, account, now) {
             Ok(released) => Round::Committed(released),
-            Err(reason) => self.forfeit(&closed, survivors, reason, account),
+            Err(reason) => self.forfeit(survivors, reason, now, account),
         };
     }
 
     /// Ends a round whose sum may be known: its survivors pay in full.
     pub(super) fn forfeit(
         &self,
-        closed: &Closed,
         survivors: Vec<ClientId>,
         reason: FailureReason,
+        now: Millis,
         account: &mut Account,
     ) -> Round {
-        let round = self.plan.round;
-        let paid = cost_of(closed, survivors.len() as u32)
-            .and_then(|cost| account.forfeit(round, &survivors, &cost).map_err(FailureReason::from));
+        let RoundPlan { task, round, .. } = self.plan.as_ref();
         // If even that fails the reservation stays, and counts as spent.
-        let debited = if paid.is_ok() { survivors } else { Vec::new() };
-        Round::Failed(Failed { round, step: RELEASE, reason, debited })
+        let debited = match account.forfeit(task, *round, &survivors, now) {
+            Ok(_) => survivors,
+            Err(error) => {
+                tracing::error!(%task, round, %error, "a round's cost cannot be settled: its reservation stays");
+                Vec::new()
+            }
+        };
+        Round::Failed(Failed { round: *round, step: RELEASE, reason, debited })
     }
 
     /// Ends the round before its first Unmask request: nothing was or can be released, so nothing is paid.
-    pub(super) fn fail(&self, step: Step, reason: FailureReason, account: &mut Account) -> Round {
-        let round = self.plan.round;
+    pub(super) fn fail(
+        &self,
+        step: Step,
+        reason: FailureReason,
+        now: Millis,
+        account: &mut Account,
+    ) -> Round {
+        let RoundPlan { task, round, .. } = self.plan.as_ref();
         // A reservation that another attempt at the round made stays: that one may have released its sum.
-        if self.reserved {
-            account.release(round);
+        if self.reserved
+            && let Err(error) = account.release(task, *round, &reason.to_string(), now)
+        {
+            tracing::error!(%task, round, %error, "a round's reservation cannot be released: it stays");
         }
-        Round::Failed(Failed { round, step, reason, debited: Vec::new() })
+        Round::Failed(Failed { round: *round, step, reason, debited: Vec::new() })
     }
 
     /// Should a transition not end, the round must not go on from where it was.

@@ -14,7 +14,7 @@ use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::ServerError;
-use tacit_privacy::{Adjacency, NoiseLaw, RdpCurve};
+use tacit_privacy::{Adjacency, NoiseLaw};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, RoundPlan,
 };
@@ -112,8 +112,11 @@ fn advert(plan: &RoundPlan, client: ClientId, not_after: u64) -> ClientMessage {
     ClientMessage::Advert(Arc::clone(advertised.advert()))
 }
 
+/// What an attempt at the first round of the same task reserves.
 fn reservation() -> Reservation {
-    Reservation { round: 1, clients: (1..=CLIENTS).map(ClientId).collect(), cost: RdpCurve::gaussian(2.0) }
+    let mut driver = open(Account::new(), 1.0);
+    gather(&mut driver);
+    driver.account.reservations().next().expect("the cohort is closed").clone()
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn a_certificate_that_others_would_find_expired_is_not_admitted() {
 #[test]
 fn an_attempt_that_gathers_nobody_keeps_what_an_earlier_one_reserved() {
     let mut account = Account::new();
-    account.reserve(reservation()).expect("the first");
+    account.reserve(reservation(), 0).expect("the first");
     let spent = account.max_epsilon(1e-5).expect("stated");
     let mut driver = open(account, 1.0);
     driver.handle(Event::Tick, DEADLINE);
@@ -163,7 +166,9 @@ fn a_failed_attempt_gives_back_what_it_reserved_itself() {
     let account = driver.account;
     let outcome = driver.driver.finish().expect("nobody shared");
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
-    assert_eq!(account, Account::new());
+    assert_eq!((account.max_epsilon(1e-5), account.reservations().count()), (Ok(0.0), 0));
+    // The ledger says so, and why.
+    assert_eq!((account.ledger().size(), account.ledger().open().count()), (2, 0));
 }
 
 #[test]
@@ -175,7 +180,7 @@ fn a_plain_sum_that_leads_nowhere_is_paid_like_a_masked_one() {
     let sum = RingVector::new(bits, &[1; DIMENSION]).expect("fits");
     let survivors: BTreeSet<ClientId> = (2..=CLIENTS).map(ClientId).collect();
     let Hosted { driver, mut account, .. } = driver;
-    let outcome = driver.finish_with_plain_sum(&survivors, sum, &mut account);
+    let outcome = driver.finish_with_plain_sum(&survivors, sum, 2, &mut account);
     let outcome = outcome.expect("the cohort is closed");
     let Outcome::Failed { failed, .. } = outcome else { panic!("{outcome:?}") };
     assert!(matches!(failed.reason, FailureReason::Optimizer(_)), "{}", failed.reason);

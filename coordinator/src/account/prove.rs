@@ -1,0 +1,67 @@
+//! What clients are shown of the ledger. Must never sign a head over entries that a crash could undo.
+
+use super::tables::{self, LedgerRounds, contradicts};
+use super::{Account, Entries, Millis};
+use crate::store::{Records, Store, StoreError};
+use tacit_aggregation::Digest;
+use tacit_privacy::ledger::Entry;
+use tacit_privacy::ledger::head::{Head, SignedHead};
+use tacit_proto::CoordinatorKey;
+use tacit_proto::fleet::RoundName;
+use tacit_proto::ledger::{LedgerProof, MAX_ROUNDS, Prove, ProvedEntry, RoundEntries};
+
+impl Account {
+    /// The head over all entries that were saved, signed. The batch that [`Account::save`] moved them into must have been
+    /// committed before the head is given away.
+    #[must_use]
+    pub fn signed_head(&self, key: &CoordinatorKey, now: Millis) -> SignedHead {
+        let root = self.ledger.tree().root_at(self.saved).expect("what was saved is in the tree");
+        key.sign_head(Head { size: self.saved, root, time: now })
+    }
+
+    /// The signed head, the proof that it extends the ledger that the caller saw, and the entries of the rounds that it asks
+    /// about. Rounds that the ledger does not know are left out, and so are those beyond the first [`MAX_ROUNDS`]. A
+    /// caller that saw more entries than there are gets no proof: it has caught a coordinator that was rolled back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prove(
+        &self,
+        prove: &Prove,
+        store: &dyn Store,
+        key: &CoordinatorKey,
+        now: Millis,
+    ) -> Result<LedgerProof, StoreError> {
+        let consistency = self.ledger.tree().consistency(prove.since, self.saved).unwrap_or_default();
+        let asked = prove.rounds.iter().take(MAX_ROUNDS);
+        let found: Result<Vec<_>, _> = asked.map(|round| self.round_entries(round, store)).collect();
+        let rounds = found?.into_iter().flatten().collect();
+        Ok(LedgerProof { head: self.signed_head(key, now), consistency, rounds })
+    }
+
+    fn round_entries(
+        &self,
+        round: &RoundName,
+        store: &dyn Store,
+    ) -> Result<Option<RoundEntries>, StoreError> {
+        let key = (round.task.as_str().to_owned(), round.round);
+        let Some(row) = Records(store).get::<LedgerRounds>(&key)? else { return Ok(None) };
+        let (mut entries, mut participants) = (Vec::new(), Vec::new());
+        for index in row.places() {
+            let Some(inclusion) = self.inclusion(index) else { continue };
+            let entry = tables::entry(store, index)?;
+            let read = Entry::decode(&entry);
+            let read = read.map_err(|error| contradicts::<Entries>(index, error.to_string()))?;
+            if read.event.debit().is_some() {
+                participants = tables::members(store, index)?;
+            }
+            entries.push(ProvedEntry { index, entry, inclusion });
+        }
+        Ok(Some(RoundEntries { round: round.clone(), entries, participants }))
+    }
+
+    /// The proof that an entry is under [`Self::signed_head`]; none for one that is not.
+    fn inclusion(&self, index: u64) -> Option<Vec<Digest>> {
+        self.ledger.tree().inclusion(index, self.saved)
+    }
+}
