@@ -2,14 +2,17 @@
 //! not for its own keys, or of a coordinator that the root has not appointed.
 
 use crate::folder::{Folder, FolderError, Kind};
+use crate::keys::ClientKeys;
 use crate::participant::Member;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::{CertificateError, ClientId, IdentityKey, PublicKey};
-use tacit_proto::enrolment::Credentials as Issued;
 use tacit_proto::Wire as _;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use tacit_proto::enrolment::Credentials as Issued;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 const FILE: &str = "credentials";
 const KIND: Kind = Kind { code: 8, version: 1 };
@@ -17,18 +20,15 @@ const KIND: Kind = Kind { code: 8, version: 1 };
 /// A client's credentials.
 #[derive(Debug)]
 pub struct Credentials {
-    /// Signs in rounds.
-    pub identity: Arc<IdentityKey>,
-    /// Opens TLS connections; an Ed25519 key of its own.
-    pub transport: IdentityKey,
+    /// The keys that it has drawn.
+    pub keys: ClientKeys,
     /// What the identity root made for both.
     pub issued: Issued,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Form {
-    identity: [u8; 32],
-    transport: [u8; 32],
+    keys: Vec<u8>,
     issued: Vec<u8>,
 }
 
@@ -42,7 +42,9 @@ pub enum CredentialsError {
     #[error("this client is not enrolled: `tacit-client enrol` with a token from the coordinator's operator")]
     Missing,
     /// Of another identity root than its owner expects.
-    #[error("these credentials are of the identity root {found}, not of {expected}: ask the operator which is right")]
+    #[error(
+        "these credentials are of the identity root {found}, not of {expected}: ask the operator which is right"
+    )]
     Root {
         /// Its public key.
         found: String,
@@ -59,7 +61,9 @@ pub enum CredentialsError {
         client: ClientId,
     },
     /// The root has not named this coordinator.
-    #[error("the identity root has not appointed this coordinator: its signature over the coordinator's key does not verify")]
+    #[error(
+        "the identity root has not appointed this coordinator: its signature over the coordinator's key does not verify"
+    )]
     NotAppointed,
     /// The X.509 certificate cannot be used with the transport key.
     #[error("the X.509 certificate is not for the transport key that this machine has drawn")]
@@ -72,8 +76,7 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] says what is wrong.
     pub fn new(
-        identity: IdentityKey,
-        transport: IdentityKey,
+        keys: ClientKeys,
         issued: Issued,
         root: Option<&PublicKey>,
         now: u64,
@@ -83,15 +86,17 @@ impl Credentials {
             return Err(CredentialsError::Root { found, expected });
         }
         issued.certificate.verify(&issued.root, now)?;
-        if issued.certificate.public_key != identity.public_key() {
+        if issued.certificate.public_key != keys.identity.public_key() {
             return Err(CredentialsError::ForeignKey { client: issued.certificate.client });
         }
         if !issued.appoints_coordinator() {
             return Err(CredentialsError::NotAppointed);
         }
-        let credentials = Self { identity: Arc::new(identity), transport, issued };
-        credentials.check_transport()?;
-        Ok(credentials)
+        let chain = vec![CertificateDer::from(issued.transport_certificate.clone())];
+        let signer = keys.transport.signer().map_err(|_| CredentialsError::Transport)?;
+        // It compares the certificate's key with the signer's.
+        CertifiedKey::new(chain, signer).keys_match().map_err(|_| CredentialsError::Transport)?;
+        Ok(Self { keys, issued })
     }
 
     /// The stored credentials. An expired certificate is for whoever is shown it to refuse.
@@ -100,9 +105,11 @@ impl Credentials {
     /// [`CredentialsError::Missing`] before enrolment.
     pub fn load(folder: &Folder) -> Result<Self, CredentialsError> {
         let form: Form = folder.load(FILE, KIND)?.ok_or(CredentialsError::Missing)?;
-        let issued = Issued::from_wire(&form.issued).map_err(|error| folder.damaged(FILE, &error.to_string()))?;
-        let [identity, transport] = [&form.identity, &form.transport].map(IdentityKey::from_bytes);
-        Ok(Self { identity: Arc::new(identity), transport, issued })
+        let issued =
+            Issued::from_wire(&form.issued).map_err(|error| folder.damaged(FILE, &error.to_string()))?;
+        let keys =
+            ClientKeys::from_bytes(&form.keys).map_err(|error| folder.damaged(FILE, &error.to_string()))?;
+        Ok(Self { keys, issued })
     }
 
     /// Stores them.
@@ -110,8 +117,7 @@ impl Credentials {
     /// # Errors
     /// [`FolderError`].
     pub fn store(&self, folder: &Folder) -> Result<(), FolderError> {
-        let [identity, transport]: [Zeroizing<[u8; 32]>; 2] = [self.identity.to_bytes(), self.transport.to_bytes()];
-        let form = Form { identity: *identity, transport: *transport, issued: self.issued.to_wire() };
+        let form = Form { keys: self.keys.to_bytes().to_vec(), issued: self.issued.to_wire() };
         folder.store(FILE, KIND, &form)
     }
 
@@ -127,7 +133,7 @@ impl Credentials {
         Member {
             root: self.issued.root,
             coordinator: self.issued.coordinator,
-            identity: Arc::clone(&self.identity),
+            identity: Arc::new(IdentityKey::from_bytes(&self.keys.identity.to_bytes())),
             certificate: self.issued.certificate.clone(),
             base_model,
         }

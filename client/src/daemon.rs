@@ -14,6 +14,7 @@ mod versions;
 mod work;
 
 pub use backoff::RETRY_AFTER;
+pub(crate) use backoff::{asked as retry_after, is_passing};
 pub use status::{FILE as STATUS_FILE, State, Status, TaskStatus};
 
 use crate::Millis;
@@ -129,8 +130,14 @@ impl From<LedgerError> for Fault {
     }
 }
 
-impl<E: Into<DaemonError>> From<E> for Fault {
-    fn from(error: E) -> Self {
+impl From<FolderError> for Fault {
+    fn from(error: FolderError) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+impl From<RoundError> for Fault {
+    fn from(error: RoundError) -> Self {
         Self::Local(error.into())
     }
 }
@@ -360,7 +367,8 @@ impl Daemon {
     /// Tells the operator of a contradiction, once.
     async fn report(&mut self) -> Result<Duration, Fault> {
         self.status.state = State::Contradiction;
-        let Some(contradiction) = self.contradiction.as_mut().filter(|contradiction| !contradiction.reported) else {
+        let Some(contradiction) = self.contradiction.as_mut().filter(|contradiction| !contradiction.reported)
+        else {
             return Ok(LONGEST);
         };
         let (problem, evidence) = (contradiction.problem.clone(), contradiction.evidence.clone());

@@ -96,7 +96,8 @@ impl Watch {
         let Some(bytes) = folder.read(HEAD_FILE, HEAD)? else {
             return Ok(Self { witness: Witness::new(coordinator.0), client });
         };
-        let bytes = bytes.as_slice().try_into().map_err(|_| folder.damaged(HEAD_FILE, "it is no signed head"))?;
+        let bytes =
+            bytes.as_slice().try_into().map_err(|_| folder.damaged(HEAD_FILE, "it is no signed head"))?;
         let witness = Witness::restore(coordinator.0, SignedHead::from_bytes(bytes));
         Ok(Self { witness: witness.map_err(LedgerError::Unsigned)?, client })
     }
@@ -144,11 +145,19 @@ impl Watch {
         })
     }
 
-    fn verdict(&self, awaiting: &Awaiting, shown: Option<&RoundEntries>, now: Millis) -> Result<Verdict, String> {
+    fn verdict(
+        &self,
+        awaiting: &Awaiting,
+        shown: Option<&RoundEntries>,
+        now: Millis,
+    ) -> Result<Verdict, String> {
         let overdue = now.saturating_sub(awaiting.since) > PATIENCE;
         let Some(shown) = shown else {
             if awaiting.unmasked {
-                return Err("the ledger does not know it, but this client has handed over shares that unmask its sum".into());
+                return Err(
+                    "the ledger does not know it, but this client has handed over shares that unmask its sum"
+                        .into(),
+                );
             }
             // Uploaded, and never asked to unmask. If the coordinator has lost the round nobody can know the sum.
             return Ok(if overdue { Verdict::Spared } else { Verdict::Open });
@@ -168,7 +177,10 @@ impl Watch {
         }
         let Some(end) = end else {
             return match awaiting.unmasked && overdue {
-                true => Err("its reservation was still open a week after this client's shares could unmask its sum".into()),
+                true => Err(
+                    "its reservation was still open a week after this client's shares could unmask its sum"
+                        .into(),
+                ),
                 false => Ok(Verdict::Open),
             };
         };
@@ -184,12 +196,16 @@ impl Watch {
             return Err("the participants that are shown for it are not those of its entry".into());
         }
         if debit.plan_digest != awaiting.plan {
-            return Err("the ledger debits it for another plan than the one that this client was shown".into());
+            return Err(
+                "the ledger debits it for another plan than the one that this client was shown".into()
+            );
         }
         match (shown.participants.binary_search(&self.client).is_ok(), awaiting.unmasked) {
             (true, _) => Ok(Verdict::Debited),
             (false, false) => Ok(Verdict::Spared),
-            (false, true) => Err("this client is not among those debited, but its update is in the sum".into()),
+            (false, true) => {
+                Err("this client is not among those debited, but its update is in the sum".into())
+            }
         }
     }
 

@@ -5,12 +5,17 @@
 //! and masked.
 
 pub mod accounts;
+pub mod adapters;
 pub mod budget;
 pub mod code;
+pub mod connection;
 pub mod contribution;
 pub mod credentials;
 pub mod daemon;
+pub mod enrolment;
 pub mod folder;
+pub mod keys;
+pub mod ledger;
 pub mod participant;
 pub mod round;
 pub mod settings;

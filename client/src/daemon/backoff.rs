@@ -41,13 +41,13 @@ pub(super) fn jitter(most: Duration) -> Duration {
 }
 
 /// When the coordinator wants to be asked again, if it said so.
-pub(super) fn asked(status: &Status) -> Option<Duration> {
+pub(crate) fn asked(status: &Status) -> Option<Duration> {
     let wish = status.metadata().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_millis(wish).min(MOST_ASKED))
 }
 
 /// Whether the same call may succeed later: the connection or the server is in trouble, not the request.
-pub(super) fn is_passing(status: &Status) -> bool {
+pub(crate) fn is_passing(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable
@@ -89,7 +89,9 @@ mod tests {
     fn the_coordinators_wish_is_read_and_bounded() {
         let mut status = Status::resource_exhausted("later");
         assert_eq!(asked(&status), None);
-        for (text, wish) in [("250", Some(250)), ("99999999999", Some(3_600_000)), ("-1", None), ("soon", None)] {
+        for (text, wish) in
+            [("250", Some(250)), ("99999999999", Some(3_600_000)), ("-1", None), ("soon", None)]
+        {
             status.metadata_mut().insert(RETRY_AFTER, text.parse().expect("plain"));
             assert_eq!(asked(&status), wish.map(Duration::from_millis), "{text}");
         }

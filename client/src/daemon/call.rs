@@ -66,7 +66,8 @@ impl Line {
             () = stopped(&mut self.stop) => return Err(CallError::Stopped),
             answer = tokio::time::timeout(PATIENCE, call(&mut self.client)) => answer,
         };
-        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the coordinator does not answer")));
+        let answer =
+            answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the coordinator does not answer")));
         match answer {
             Ok(response) => {
                 self.failures = 0;
@@ -109,7 +110,9 @@ impl Line {
         let mut backoff = Backoff::new(SHORTEST, LONGEST);
         loop {
             match self.once(&mut call).await {
-                Err(CallError::Refused(status)) if is_passing(&status) && tokio::time::Instant::now() < until => {
+                Err(CallError::Refused(status))
+                    if is_passing(&status) && tokio::time::Instant::now() < until =>
+                {
                     let wait = backoff.next(asked(&status));
                     tracing::debug!(code = ?status.code(), message = status.message(), ?wait, "asking again");
                     self.sleep(wait).await?;

@@ -26,12 +26,16 @@ const PLAN: Kind = Kind { code: 10, version: 1 };
 const PLAN_SUFFIX: &str = ".plan";
 
 /// The newest plan of a task in a folder, as the coordinator signed it.
-pub(crate) fn stored_plans(folder: &crate::folder::Folder) -> Result<Vec<SignedPlan>, crate::folder::FolderError> {
+pub(crate) fn stored_plans(
+    folder: &crate::folder::Folder,
+) -> Result<Vec<SignedPlan>, crate::folder::FolderError> {
     let mut plans = Vec::new();
     for name in folder.list(PLANS)? {
         let file = format!("{PLANS}/{name}");
         if let Some(bytes) = folder.read(&file, PLAN)? {
-            plans.push(SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?);
+            plans.push(
+                SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?,
+            );
         }
     }
     Ok(plans)
@@ -59,10 +63,13 @@ impl Daemon {
             self.folder.write(REVOCATIONS_FILE, REVOCATIONS, &list.to_wire())?;
             self.revocations = Some(list);
         }
-        let revoked = self.revocations.as_ref().is_some_and(|list| list.revokes(self.member.certificate.client));
+        let revoked =
+            self.revocations.as_ref().is_some_and(|list| list.revokes(self.member.certificate.client));
         if revoked {
             self.stop_training();
-            return Err(Fault::Refused("the identity root has shut this client out: enrol anew, or ask the operator".into()));
+            return Err(Fault::Refused(
+                "the identity root has shut this client out: enrol anew, or ask the operator".into(),
+            ));
         }
         self.settle().await?;
         self.status.tasks = BTreeMap::new();
@@ -152,11 +159,7 @@ impl Daemon {
     }
 
     /// Begins to train for a plan, unless something is trained already or its task rests.
-    async fn prepare(
-        &mut self,
-        plan: RoundPlan,
-        parent: &tacit_proto::SignedManifest,
-    ) -> Result<(), Fault> {
+    async fn prepare(&mut self, plan: RoundPlan, parent: &tacit_proto::SignedManifest) -> Result<(), Fault> {
         let is_stale = |training: &super::Training| {
             training.task == plan.task && plan.parents.binary_search(&training.parent).is_err()
         };
@@ -170,7 +173,10 @@ impl Daemon {
         self.follow(parent, &plan.task).await?;
         let Some((digest, values)) = self.version(parent, &plan.task)? else { return Ok(()) };
         if !admits(&plan, &digest) {
-            self.problem(&format!("the version to train on for task {} is none that its plan admits", plan.task));
+            self.problem(&format!(
+                "the version to train on for task {} is none that its plan admits",
+                plan.task
+            ));
             return Ok(());
         }
         let job = Job {

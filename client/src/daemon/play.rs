@@ -44,7 +44,8 @@ impl Daemon {
                 sent = Some(step);
             }
             let receive = Receive { round: name.clone(), after: step };
-            let received = self.line.until_answered(until, async |client| client.receive(receive.clone()).await).await;
+            let received =
+                self.line.until_answered(until, async |client| client.receive(receive.clone()).await).await;
             match received {
                 Ok(Received::Message(message)) => self.hear(&message).await?,
                 Ok(Received::End(end)) => {
@@ -103,7 +104,8 @@ impl Daemon {
         };
         let request = Send { round: name.clone(), message };
         loop {
-            let sent = self.line.until_answered(until, async |client| client.send(request.clone()).await).await?;
+            let sent =
+                self.line.until_answered(until, async |client| client.send(request.clone()).await).await?;
             if !is_vector {
                 return Ok(());
             }

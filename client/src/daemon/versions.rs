@@ -12,7 +12,11 @@ use tacit_proto::manifest::PublishedFile;
 
 impl Daemon {
     /// Follows a manifest: downloads what is missing, and installs. The installed version.
-    pub(super) async fn follow(&mut self, signed: &SignedManifest, task: &TaskName) -> Result<Option<u64>, Fault> {
+    pub(super) async fn follow(
+        &mut self,
+        signed: &SignedManifest,
+        task: &TaskName,
+    ) -> Result<Option<u64>, Fault> {
         match self.try_follow(signed, task).await? {
             Ok(installed) => Ok(installed),
             Err(error) => {

@@ -1,0 +1,72 @@
+//! The command line of `tacit-coordinator`: one variant and one file for each command. Parses and prints, decides nothing.
+
+mod identity;
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use rand::SeedableRng as _;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha20Rng;
+use serde::Serialize;
+
+/// Run a federation of coding assistants that learns from code it never sees.
+///
+/// Exit codes: 0 it is done, 1 it is not (the reason is on standard error), 2 it was asked wrongly.
+#[derive(Debug, Parser)]
+#[command(name = "tacit-coordinator", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The organisation's identity root, offline: who is a client, and who is no longer
+    ///
+    /// Keep its folder on a machine that is not the server's and that nobody else uses: whoever has the key in it decides who
+    /// is a client. Files go between the two machines in both directions; none of them is secret.
+    Identity(identity::Identity),
+}
+
+/// Runs the chosen command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Identity(command) => command.run(),
+    }
+}
+
+/// Prints an error and its causes, one line each, to standard error.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    // An error that only passes its cause on would say the same twice.
+    causes.dedup_by(|later, earlier| earlier.contains(later.as_str()));
+    let mut stderr = std::io::stderr().lock();
+    // If standard error is closed there is nobody left to tell; the exit code still says it.
+    let _ = writeln!(stderr, "error: {}", causes.join("\n  because: "));
+}
+
+/// Prints a result to standard output: one JSON object on one line, or text for people.
+fn answer(json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string(value)?)?
+    } else {
+        writeln!(stdout, "{text}")?
+    }
+    Ok(())
+}
+
+/// The time, Unix seconds.
+#[allow(clippy::disallowed_methods, reason = "commands are where time comes in")]
+fn now() -> anyhow::Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970: set it")?;
+    Ok(since.as_secs())
+}
+
+/// A generator of secrets, from the operating system's randomness.
+fn secrets() -> anyhow::Result<ChaCha20Rng> {
+    ChaCha20Rng::try_from_rng(&mut SysRng).context("the operating system gives no randomness")
+}
