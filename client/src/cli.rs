@@ -1,5 +1,6 @@
 //! The command line of `tacit-client`; parses and prints, decides nothing.
 
+mod adapter;
 mod model;
 
 use std::io::Write;
@@ -16,6 +17,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Installed adapters: list and check them, go back to the one before, copy one
+    #[command(subcommand)]
+    Adapter(adapter::AdapterCommand),
     /// Base models: train one from nothing, complete code with one, measure one
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -24,6 +28,7 @@ enum Command {
 /// Runs the chosen command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
+        Command::Adapter(command) => adapter::run(command),
         Command::Model(command) => model::run(command),
     }
 }

@@ -30,7 +30,7 @@ pub use plan::{CentralSettings, PlanSettings, PlanningError};
 pub use round::{
     Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
 };
-pub use tacit_proto::AdapterVersion;
+pub use tacit_proto::adapter::{self, AdapterVersion};
 
 /// Unix time in milliseconds.
 pub type Millis = u64;

@@ -292,6 +292,12 @@ impl SignedManifest {
         Ok(&self.manifest)
     }
 
+    /// What it claims: for showing, not for trusting.
+    #[must_use]
+    pub fn claimed(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// SHA-256 of the manifest that is claimed: enough to tell two apart, not to trust one.
     #[must_use]
     pub fn claimed_digest(&self) -> Digest {

@@ -122,12 +122,10 @@ fn narrow(field: &'static str, value: usize) -> Result<u32, SimulationError> {
 }
 
 fn shape(lora: &LoraConfig) -> Result<AdapterShape, SimulationError> {
-    // The module's path inside a block ends in the name that plans and scenarios use.
-    let name = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
     Ok(AdapterShape {
         rank: narrow("lora.rank", lora.rank)?,
         alpha: lora.alpha,
-        targets: lora.targets.iter().map(|target| name(target.module())).collect(),
+        targets: lora.targets.iter().map(|target| target.name().to_owned()).collect(),
         seed: lora.seed,
     })
 }

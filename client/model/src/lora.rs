@@ -9,6 +9,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use serde::{Deserialize, Serialize};
 
+use std::str::FromStr;
+
 use crate::config::DecoderConfig;
 use crate::error::ModelError;
 
@@ -59,6 +61,11 @@ impl Projection {
         }
     }
 
+    /// Its name in plans, scenarios and `adapter_config.json`: the last part of the path.
+    pub fn name(self) -> &'static str {
+        self.module().rsplit('.').next().unwrap_or_default()
+    }
+
     /// `(input, output)` widths.
     pub fn shape(self, config: &DecoderConfig) -> (usize, usize) {
         let hidden = config.hidden_size;
@@ -68,6 +75,15 @@ impl Projection {
             Self::Gate | Self::Up => (hidden, config.intermediate_size),
             Self::Down => (config.intermediate_size, hidden),
         }
+    }
+}
+
+impl FromStr for Projection {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        let known = Self::ALL.into_iter().find(|projection| projection.name() == name);
+        known.ok_or_else(|| ModelError::setting("projection", name, Self::ALL.map(Self::name).join(", ")))
     }
 }
 

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::error::ModelError;
 
-pub use adapter::{load_adapter, save_adapter};
+pub use adapter::{load_adapter, load_trained, save_adapter, trained_tensors};
 pub use decoder::{load_decoder, save_decoder};
 
 /// A tensor on its way to a file, little-endian.

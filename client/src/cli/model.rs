@@ -1,4 +1,4 @@
-//! `tacit-client model`: pretrain, complete, evaluate.
+//! `tacit-client model`: pretrain, complete, evaluate, describe for the coordinator.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,11 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
+use tacit_client::adapters;
 use tacit_model::evaluate::Sample;
 use tacit_model::pretrain::{PretrainSettings, Progress, pretrain};
 use tacit_model::storage::load_adapter;
-use tacit_model::{BaseModel, Choice, Compute, DecoderConfig};
+use tacit_model::{BaseModel, Choice, Compute, DecoderConfig, LoraConfig, Projection};
 
 use super::say;
 
@@ -22,6 +23,8 @@ pub(crate) enum ModelCommand {
     Complete(Complete),
     /// Bits per byte of files
     Evaluate(Evaluate),
+    /// Print what a coordinator has to know of an adapter for a model, as JSON
+    Layout(Layout),
 }
 
 #[derive(Debug, Args)]
@@ -134,11 +137,31 @@ pub(crate) struct Evaluate {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Layout {
+    /// Model folder
+    #[arg(long, default_value = "models/tacit-base")]
+    model: PathBuf,
+    /// Width of the adapter's bottleneck
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// The adapter's output is multiplied by this over the rank
+    #[arg(long, default_value_t = 16.0)]
+    alpha: f64,
+    /// Matrices that are adapted in every block
+    #[arg(long, value_delimiter = ',', default_value = "q_proj,v_proj")]
+    targets: Vec<Projection>,
+    /// Seed of the frozen factors
+    #[arg(long)]
+    seed: u64,
+}
+
 pub(crate) fn run(command: ModelCommand) -> anyhow::Result<()> {
     match command {
         ModelCommand::Pretrain(arguments) => arguments.run(),
         ModelCommand::Complete(arguments) => arguments.run(),
         ModelCommand::Evaluate(arguments) => arguments.run(),
+        ModelCommand::Layout(arguments) => arguments.run(),
     }
 }
 
@@ -258,5 +281,13 @@ impl Evaluate {
             score.tokens,
             score.nats / score.tokens as f64
         ))
+    }
+}
+
+impl Layout {
+    fn run(self) -> anyhow::Result<()> {
+        let model = BaseModel::load(&self.model, &Compute::Cpu.open()?)?;
+        let lora = LoraConfig { rank: self.rank, alpha: self.alpha, targets: self.targets, seed: self.seed };
+        say(&serde_json::to_string_pretty(&adapters::layout(&model, lora)?)?)
     }
 }

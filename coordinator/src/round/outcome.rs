@@ -3,6 +3,7 @@
 
 use super::driver::TaskState;
 use crate::account::AccountError;
+use crate::adapter::{AdapterError, AdapterVersion};
 use crate::optimizer::OptimizerError;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
@@ -10,7 +11,6 @@ use tacit_aggregation::server::{Abort, AbortReason, ServerError};
 use tacit_privacy::ledger::Entry;
 use tacit_privacy::{PipelineError, ReleaseError};
 use tacit_proto::PlanError;
-use tacit_proto::adapter::{AdapterError, AdapterVersion};
 
 /// The end of a round, and the task after it.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! Adapters in the PEFT layout: `adapter_config.json` and `adapter_model.safetensors`, `A [rank, input]`,
-//! `B [output, rank]`, single precision.
+//! `B [output, rank]`, single precision. And the trained half alone, as it is published: `B [rank, output]`, the flat
+//! vector cut into pieces.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +30,33 @@ struct PeftConfig {
     fan_in_fan_out: bool,
     inference_mode: bool,
     tacit_seed: u64,
+}
+
+/// Names and shapes `[rank, output]` of the trained factors alone, in the order of the flat vector.
+pub fn trained_tensors(config: &LoraConfig, model: &DecoderConfig) -> Vec<(String, [usize; 2])> {
+    let tensor = |(layer, target, _, _): (usize, Projection, usize, usize)| {
+        (trained_name(layer, target), [config.rank, target.shape(model).1])
+    };
+    config.places(model).into_iter().map(tensor).collect()
+}
+
+/// Reads an adapter from its configuration and a file of its trained factors alone, named as [`trained_tensors`] says.
+///
+/// # Errors
+/// When a file is missing or damaged, or the shape does not fit the model.
+pub fn load_trained(config: &Path, trained: &Path, model: &DecoderConfig) -> Result<Adapter, ModelError> {
+    let config = read_config(config, model)?;
+    let bytes = std::fs::read(trained).map_err(ModelError::io(trained))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| ModelError::weights(trained, error))?;
+    let mut flat = Vec::with_capacity(config.dimension(model));
+    for (name, shape) in trained_tensors(&config, model) {
+        flat.extend(values(trained, &file, &name, &shape)?);
+    }
+    Adapter::from_flat(config, model, flat)
+}
+
+fn trained_name(layer: usize, target: Projection) -> String {
+    format!("layers.{layer}.{}.lora_B", target.module())
 }
 
 fn tensor_name(layer: usize, target: Projection, factor: char) -> String {
@@ -80,16 +108,7 @@ pub fn save_adapter(
 /// # Errors
 /// When a file is missing or damaged, the shape does not fit the model, or `A` is not what the seed gives.
 pub fn load_adapter(folder: &Path, model: &DecoderConfig) -> Result<Adapter, ModelError> {
-    let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
-    let peft: PeftConfig = serde_json::from_str(&text).map_err(|error| ModelError::config(&path, error))?;
-    let config = LoraConfig {
-        rank: peft.r,
-        alpha: peft.lora_alpha,
-        targets: peft.target_modules,
-        seed: peft.tacit_seed,
-    };
-    let config = config.validated(model)?;
+    let config = read_config(&folder.join(CONFIG), model)?;
     let path = folder.join(WEIGHTS);
     let bytes = std::fs::read(&path).map_err(ModelError::io(&path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| ModelError::weights(&path, error))?;
@@ -109,4 +128,16 @@ pub fn load_adapter(folder: &Path, model: &DecoderConfig) -> Result<Adapter, Mod
         flat[start..start + length].copy_from_slice(&transposed(&b, output, config.rank));
     }
     Adapter::from_flat(config, model, flat)
+}
+
+fn read_config(path: &Path, model: &DecoderConfig) -> Result<LoraConfig, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let peft: PeftConfig = serde_json::from_str(&text).map_err(|error| ModelError::config(path, error))?;
+    let config = LoraConfig {
+        rank: peft.r,
+        alpha: peft.lora_alpha,
+        targets: peft.target_modules,
+        seed: peft.tacit_seed,
+    };
+    config.validated(model)
 }
