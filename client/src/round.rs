@@ -367,7 +367,12 @@ impl Round {
     }
 
     /// Leaves the round for good, for a reason that the messages alone do not show.
-    pub fn refuse(&mut self, folder: &Folder, accounts: &mut Accounts, reason: ParticipantError) -> RoundError {
+    pub fn refuse(
+        &mut self,
+        folder: &Folder,
+        accounts: &mut Accounts,
+        reason: ParticipantError,
+    ) -> RoundError {
         self.leave(folder, accounts, reason)
     }
 

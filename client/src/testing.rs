@@ -10,7 +10,15 @@ use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask};
-use tacit_privacy::{Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw};
+use tacit_privacy::ledger::head::Head;
+use tacit_privacy::ledger::{
+    self, Debit, Entry, Event, Ledger, Reason, Release, Reserve, Task, members_root,
+};
+use tacit_privacy::{
+    Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw, RoundMechanism, epsilon_spent,
+};
+use tacit_proto::fleet::RoundName;
+use tacit_proto::ledger::{LedgerProof, ProvedEntry, RoundEntries};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
     PrivacyTerms, RoundPlan, ServerMessage, SignedPlan, Trust,
@@ -71,18 +79,7 @@ impl World {
     }
 
     pub(crate) fn plan(&self, round: u64) -> SignedPlan {
-        let request = MechanismRequest {
-            clients: CLIENTS,
-            n_min: 4,
-            corrupt: BasisPoints::ZERO,
-            dropout: BasisPoints::new(2_000).expect("a fraction"),
-            dimension: DIMENSION,
-            clip: 0.5,
-            noise_multiplier: 2.0,
-            adjacency: Adjacency::ZeroOut,
-            noise_law: NoiseLaw::DiscreteGaussian,
-        };
-        let mechanism = Mechanism::build(&request).expect("feasible");
+        let mechanism = mechanism();
         let plan = RoundPlan {
             task: task(),
             round,
@@ -138,6 +135,115 @@ impl World {
             )
         };
         self.members.iter().enumerate().skip(1).map(join).collect()
+    }
+}
+
+fn mechanism() -> Mechanism {
+    let request = MechanismRequest {
+        clients: CLIENTS,
+        n_min: 4,
+        corrupt: BasisPoints::ZERO,
+        dropout: BasisPoints::new(2_000).expect("a fraction"),
+        dimension: DIMENSION,
+        clip: 0.5,
+        noise_multiplier: 2.0,
+        adjacency: Adjacency::ZeroOut,
+        noise_law: NoiseLaw::DiscreteGaussian,
+    };
+    Mechanism::build(&request).expect("feasible")
+}
+
+/// A coordinator's ledger, with what a client is shown of it.
+pub(crate) struct Book {
+    key: CoordinatorKey,
+    ledger: Ledger,
+    entries: Vec<Entry>,
+    participants: BTreeMap<u64, Vec<ClientId>>,
+}
+
+/// How a round ends in the ledger.
+pub(crate) enum Ends<'a> {
+    /// Committed, with these survivors.
+    Commit(&'a [u64]),
+    /// Forfeited, with these survivors.
+    Forfeit(&'a [u64]),
+    /// Released.
+    Release,
+}
+
+impl Book {
+    pub(crate) fn new(key: &CoordinatorKey) -> Self {
+        let key = CoordinatorKey::from_bytes(&key.to_bytes());
+        Self { key, ledger: Ledger::new(), entries: Vec::new(), participants: BTreeMap::new() }
+    }
+
+    fn append(&mut self, round: u64, event: Event) {
+        let task = Task::new(task().as_str()).expect("a plain name");
+        let entry = self.ledger.append(NOW, task, round, event).expect("one that verifies");
+        self.entries.push(entry);
+    }
+
+    pub(crate) fn reserve(&mut self, round: u64, plan_digest: [u8; 32]) {
+        let mechanism = RoundMechanism::from(mechanism());
+        self.append(
+            round,
+            Event::Reserve(Reserve { plan_digest, cohort_root: [9; 32], mechanism, delta: 1e-5 }),
+        );
+    }
+
+    pub(crate) fn end(&mut self, round: u64, ends: Ends<'_>) {
+        let open =
+            self.ledger.open_round(&Task::new(task().as_str()).expect("plain"), round).expect("open").clone();
+        let debit = |survivors: &[u64]| {
+            let cost = open.reserve.mechanism.cost(survivors.len() as u32).expect("released");
+            Debit {
+                reservation: open.index,
+                plan_digest: open.reserve.plan_digest,
+                mechanism: open.reserve.mechanism.clone(),
+                survivors: survivors.len() as u32,
+                participants_root: members_root(survivors.iter().copied()),
+                epsilon: epsilon_spent(&cost, 1e-5, 1).expect("stated"),
+                delta: 1e-5,
+            }
+        };
+        if let Ends::Commit(survivors) | Ends::Forfeit(survivors) = ends {
+            self.participants.insert(round, survivors.iter().copied().map(ClientId).collect());
+        }
+        let event = match ends {
+            Ends::Commit(survivors) => Event::Commit(ledger::Commit {
+                debit: debit(survivors),
+                clip_bits: None,
+                adapter_digest: [3; 32],
+            }),
+            Ends::Forfeit(survivors) => Event::Forfeit(debit(survivors)),
+            Ends::Release => Event::Release(Release {
+                reservation: open.index,
+                reason: Reason::new("too few shared").expect("plain"),
+            }),
+        };
+        self.append(round, event);
+    }
+
+    /// What a client is shown that saw `since` entries and asks about rounds.
+    pub(crate) fn prove(&self, since: u64, rounds: &[u64]) -> LedgerProof {
+        let tree = self.ledger.tree();
+        let head = self.key.sign_head(Head { size: tree.size(), root: tree.root(), time: NOW });
+        let entries = |round: u64| {
+            let of_round = self.entries.iter().enumerate().filter(move |(_, entry)| entry.round == round);
+            let proved = of_round.map(|(index, entry)| ProvedEntry {
+                index: index as u64,
+                entry: entry.encode(),
+                inclusion: tree.inclusion(index as u64, tree.size()).expect("inside"),
+            });
+            proved.collect::<Vec<_>>()
+        };
+        let rounds = rounds.iter().map(|&round| RoundEntries {
+            round: RoundName { task: task(), round },
+            entries: entries(round),
+            participants: self.participants.get(&round).cloned().unwrap_or_default(),
+        });
+        let rounds = rounds.filter(|shown| !shown.entries.is_empty()).collect();
+        LedgerProof { head, consistency: tree.consistency(since, tree.size()).unwrap_or_default(), rounds }
     }
 }
 

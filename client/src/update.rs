@@ -92,7 +92,8 @@ impl Update {
         let mut ready = Vec::new();
         for name in folder.list(INSIDE)? {
             let foreign = || folder.damaged(&format!("{INSIDE}/{name}"), "it is not named after a task");
-            let task = name.strip_suffix(SUFFIX).and_then(|task| TaskName::new(task).ok()).ok_or_else(foreign)?;
+            let task =
+                name.strip_suffix(SUFFIX).and_then(|task| TaskName::new(task).ok()).ok_or_else(foreign)?;
             if let Some(update) = Self::load(folder, &task)? {
                 ready.push(ReadyUpdate { task, parent: update.parent });
             }
