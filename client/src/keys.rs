@@ -1,21 +1,15 @@
 //! The client's two long-term keys: one signs in rounds, one opens connections. Must never be one key, nor be printed.
 
 use std::fmt;
-use std::sync::Arc;
 
 use rand_core::CryptoRng;
-use rustls::crypto::ring::sign::any_eddsa_type;
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::sign::SigningKey;
-use tacit_aggregation::identity::{IdentityKey, PublicKey};
+use tacit_aggregation::identity::IdentityKey;
+pub use tacit_proto::connection::TransportKey;
 use tacit_proto::enrolment::Enrol;
 use zeroize::Zeroizing;
 
 /// Secret bytes of both keys, the identity key's first.
 pub const KEYS_BYTES: usize = 64;
-/// What comes before the 32 secret bytes of an Ed25519 key in PKCS #8 (RFC 8410, section 7).
-const PKCS8_HEADER: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// Both keys, drawn on this machine; only their public halves ever leave it.
 pub struct ClientKeys {
@@ -24,9 +18,6 @@ pub struct ClientKeys {
     /// Opens TLS connections.
     pub transport: TransportKey,
 }
-
-/// The key with which TLS connections are opened.
-pub struct TransportKey(IdentityKey);
 
 /// Stored keys that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +38,10 @@ pub enum KeysError {
 impl ClientKeys {
     /// Draws both keys.
     pub fn generate<R: CryptoRng>(rng: &mut R) -> Self {
-        Self { identity: IdentityKey::generate(rng), transport: TransportKey(IdentityKey::generate(rng)) }
+        Self {
+            identity: IdentityKey::generate(rng),
+            transport: TransportKey::new(IdentityKey::generate(rng)),
+        }
     }
 
     /// Restores both keys from their stored form.
@@ -62,7 +56,7 @@ impl ClientKeys {
             return Err(KeysError::Same);
         }
         let restored = IdentityKey::from_bytes;
-        Ok(Self { identity: restored(identity), transport: TransportKey(restored(transport)) })
+        Ok(Self { identity: restored(identity), transport: TransportKey::new(restored(transport)) })
     }
 
     /// The stored form of both keys; wiped when dropped.
@@ -71,7 +65,7 @@ impl ClientKeys {
         let mut bytes = Zeroizing::new([0; KEYS_BYTES]);
         let (identity, transport) = bytes.split_at_mut(KEYS_BYTES / 2);
         identity.copy_from_slice(self.identity.to_bytes().as_slice());
-        transport.copy_from_slice(self.transport.0.to_bytes().as_slice());
+        transport.copy_from_slice(self.transport.to_bytes().as_slice());
         bytes
     }
 
@@ -85,25 +79,8 @@ impl ClientKeys {
             identity_key,
             transport_key,
             version: version.to_owned(),
-            signatures: [self.identity.sign(&payload), self.transport.0.sign(&payload)],
+            signatures: [self.identity.sign(&payload), self.transport.sign(&payload)],
         }
-    }
-}
-
-impl TransportKey {
-    /// The public key.
-    #[must_use]
-    pub fn public_key(&self) -> PublicKey {
-        self.0.public_key()
-    }
-
-    /// The key as TLS uses it.
-    pub(crate) fn signer(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        let mut der = Zeroizing::new([0; PKCS8_HEADER.len() + 32]);
-        let (header, secret) = der.split_at_mut(PKCS8_HEADER.len());
-        header.copy_from_slice(&PKCS8_HEADER);
-        secret.copy_from_slice(self.0.to_bytes().as_slice());
-        any_eddsa_type(&PrivatePkcs8KeyDer::from(der.as_slice()))
     }
 }
 
@@ -113,12 +90,6 @@ impl fmt::Debug for ClientKeys {
             .field("identity", &self.identity)
             .field("transport", &self.transport)
             .finish()
-    }
-}
-
-impl fmt::Debug for TransportKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TransportKey({}, secret redacted)", self.public_key())
     }
 }
 

@@ -1,14 +1,13 @@
 //! The client: local training, contribution to a round, its own privacy budget.
 //!
 //! One client's side of a round is a value moved by the coordinator's messages; time, randomness and the budget are
-//! arguments, and nothing here does input or output. An update must never leave this machine but clipped, rotated, noised
-//! and masked.
+//! arguments. Around it is what does input and output: the [`folder`] and what lies in it, the [`connection`], and the
+//! [`daemon`] that brings them together. An update must never leave this machine but clipped, rotated, noised and masked.
 
 pub mod accounts;
 pub mod adapters;
 pub mod budget;
 pub mod code;
-pub mod connection;
 pub mod contribution;
 pub mod credentials;
 pub mod daemon;
@@ -28,6 +27,7 @@ pub mod update;
 pub use budget::{Budget, BudgetError, Limits, Participation, Period};
 pub use contribution::contribute;
 pub use participant::{Member, Participant, ParticipantError};
+pub use tacit_proto::connection;
 
 /// Unix time in milliseconds.
 pub type Millis = u64;

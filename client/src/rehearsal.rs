@@ -48,7 +48,9 @@ pub enum RehearsalError {
     #[error("no plan is known here: let `tacit-client run` reach the coordinator once, then look again")]
     NoPlan,
     /// The version that the plan wants updates of is not here.
-    #[error("no version that round {round} of task {task} is trained on is here: let `tacit-client run` fetch it")]
+    #[error(
+        "no version that round {round} of task {task} is trained on is here: let `tacit-client run` fetch it"
+    )]
     NoVersion {
         /// The task.
         task: String,
@@ -153,7 +155,8 @@ fn one<R: Rng + CryptoRng + Send>(
     };
     let joined = Joined::new(signed, &member, update.parent, update.delta.to_vec(), budget, now(), rng)?;
     let terms = plan.terms();
-    let params = terms.params(plan.cohort.max).map_err(|error| ParticipantError::from(ClientError::from(error)))?;
+    let params =
+        terms.params(plan.cohort.max).map_err(|error| ParticipantError::from(ClientError::from(error)))?;
     let mechanism = plan.mechanism(&params).map_err(ParticipantError::from)?;
     let rotation = RotationSeed([0; 32]);
     let clipped = Clipped::new(update.delta.to_vec(), plan.privacy.clip).map_err(ParticipantError::from)?;
@@ -257,12 +260,18 @@ fn messages(
             step: "share",
             bytes: degree * (CIPHERTEXT_BYTES as u64 + 8) + 2 * threshold * SCALAR + SIGNATURE,
             clear: list(&["commitments to two polynomials", "signature"]),
-            sealed: vec![format!("{degree} pairs of shares of this round's secrets, each for one neighbour alone")],
+            sealed: vec![format!(
+                "{degree} pairs of shares of this round's secrets, each for one neighbour alone"
+            )],
         },
         Leaving {
             step: "collect",
             bytes: vector + 8 + 8 + SCALAR + SIGNATURE,
-            clear: list(&["length and digest of the masked vector", "neighbours whose shares were bad", "signature"]),
+            clear: list(&[
+                "length and digest of the masked vector",
+                "neighbours whose shares were bad",
+                "signature",
+            ]),
             sealed: vec![format!(
                 "the noised update: {} coordinates of {} bits, under the masks of this client and its neighbours",
                 params.dimension, params.bits
@@ -277,7 +286,10 @@ fn messages(
         Leaving {
             step: "unmask",
             bytes: degree * (SCALAR + 9) + SIGNATURE,
-            clear: list(&["one share per neighbour: of its self-mask if it survived, of its mask key if it dropped", "signature"]),
+            clear: list(&[
+                "one share per neighbour: of its self-mask if it survived, of its mask key if it dropped",
+                "signature",
+            ]),
             sealed: Vec::new(),
         },
     ]

@@ -266,7 +266,8 @@ impl Settings {
                 SettingsError::Form { path: path.clone(), problem }
             })?,
             (None, Some(ca)) => {
-                let pem = std::fs::read(ca).map_err(|source| SettingsError::Io { path: ca.clone(), source })?;
+                let pem =
+                    std::fs::read(ca).map_err(|source| SettingsError::Io { path: ca.clone(), source })?;
                 Trust::authorities(&pem).map_err(unusable)?
             }
             (None, None) => {

@@ -1,6 +1,11 @@
 //! The command line of `tacit-coordinator`: one variant and one file for each command. Parses and prints, decides nothing.
 
+mod admin;
 mod identity;
+mod init;
+mod remote;
+mod serve;
+mod status;
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,12 +34,44 @@ enum Command {
     /// Keep its folder on a machine that is not the server's and that nobody else uses: whoever has the key in it decides who
     /// is a client. Files go between the two machines in both directions; none of them is secret.
     Identity(identity::Identity),
+    /// Make a new coordinator's data folder and key
+    Init(init::Init),
+    /// Serve, until interrupted
+    Serve(serve::Serve),
+    /// Where everything stands
+    Status(status::Status),
+    /// Learning tasks
+    #[command(subcommand)]
+    Task(admin::TaskCommand),
+    /// Rounds of a task
+    #[command(subcommand)]
+    Round(admin::RoundCommand),
+    /// Clients: invitations, requests, admission, exclusion
+    #[command(subcommand)]
+    Client(admin::ClientCommand),
+    /// Versions of a task's adapter
+    #[command(subcommand)]
+    Adapter(admin::AdapterCommand),
+    /// The record of everything that was released and what it cost
+    #[command(subcommand)]
+    Ledger(admin::LedgerCommand),
+    /// Copy everything into a new folder, while the coordinator serves
+    Backup(admin::Backup),
 }
 
 /// Runs the chosen command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Identity(command) => command.run(),
+        Command::Init(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Task(command) => command.run(),
+        Command::Round(command) => command.run(),
+        Command::Client(command) => command.run(),
+        Command::Adapter(command) => command.run(),
+        Command::Ledger(command) => command.run(),
+        Command::Backup(command) => command.run(),
     }
 }
 

@@ -104,6 +104,11 @@ impl Engine {
         result
     }
 
+    /// What becomes durable next.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
     /// The lease under which it writes.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -4,6 +4,7 @@
 //! clock or randomness. It must never see a client's update, only the sum of many.
 
 pub mod account;
+pub mod admins;
 pub mod cohort;
 pub mod engine;
 pub mod enrolment;
@@ -30,7 +31,7 @@ pub use plan::{CentralSettings, PlanSettings, PlanningError};
 pub use round::{
     Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
 };
-pub use tacit_proto::adapter::{self, AdapterVersion};
+pub use tacit_proto::AdapterVersion;
 
 /// Unix time in milliseconds.
 pub type Millis = u64;

@@ -3,11 +3,11 @@
 
 use crate::Millis;
 use crate::account::Account;
-use crate::adapter::AdapterVersion;
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::{RoundParams, TaskName};
 use tacit_privacy::{AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw};
+use tacit_proto::AdapterVersion;
 use tacit_proto::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalTraining, PlanError, PrivacyTerms, RoundPlan,
     SignedPlan, Trust,

@@ -6,19 +6,22 @@ mod data;
 pub use data::{DataError, DataFolder};
 
 use crate::Millis;
+use crate::admins::{AdminError, ensure_first};
 use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::publication::{PublicationError, Publisher};
-use crate::service::{Clock, EnrolmentService, FleetService};
+use crate::service::{AdminService, Clock, EnrolmentService, FleetService};
 use crate::settings::ServerSettings;
 use crate::store::{RocksStore, Store, StoreError};
 use crate::tls::{Gate, Limits, Listener, ServerCertificate, TlsError, server_config};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tacit_aggregation::Digest;
 use tacit_proto::services::DESCRIPTORS;
+use tacit_proto::services::admin::admin_server::AdminServer;
 use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
 use tokio::sync::oneshot;
@@ -26,6 +29,8 @@ use tonic::transport::Server;
 
 /// Longest message that a client may send, in bytes.
 const LONGEST_REQUEST: usize = 4 << 20;
+/// Longest order of an operator, in bytes.
+const LONGEST_ORDER: usize = 17 << 20;
 /// Calls that one connection may have open.
 const CALLS_PER_CONNECTION: u32 = 32;
 /// Bytes that a client may send ahead of being read, per call and per connection.
@@ -58,6 +63,9 @@ pub enum ServeError {
     /// Enrolment.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
+    /// Operators' tokens.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -99,7 +107,9 @@ pub struct Coordinator {
     thread: JoinHandle<Result<(), Stopped>>,
     enrolment: Arc<Enrolment>,
     fleet: FleetService,
+    admin: AdminService,
     clock: Clock,
+    first_token: Option<PathBuf>,
 }
 
 impl Coordinator {
@@ -110,7 +120,8 @@ impl Coordinator {
     pub fn start(data: &DataFolder, settings: &ServerSettings) -> Result<Self, ServeError> {
         let appointment = data.appointment()?;
         let key = Arc::new(data.key()?);
-        let store: Arc<dyn Store> = Arc::new(RocksStore::open(&data.store())?);
+        let rocks = Arc::new(RocksStore::open(&data.store())?);
+        let store: Arc<dyn Store> = rocks.clone();
         let publisher = Publisher::open(data.path(), Arc::clone(&store), Arc::clone(&key))?;
         let clock: Clock = Arc::new(system_clock);
         let setup = Setup {
@@ -122,6 +133,13 @@ impl Coordinator {
             clock: Arc::clone(&clock),
         };
         let (engine, commands, handle, recovery) = Engine::start(setup)?;
+        let first = ensure_first(
+            rocks.as_ref(),
+            engine.epoch(),
+            &data.first_token(),
+            clock() / 1000,
+            &mut rand::rng(),
+        )?;
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
             Some(files) => ServerCertificate::load(&files.certificate, &files.key)?,
@@ -140,7 +158,7 @@ impl Coordinator {
         let gate = Gate::new(enrolment.excluded());
         let fleet = FleetService::new(
             handle.clone(),
-            publisher,
+            publisher.clone(),
             gate,
             enrolment.excluded(),
             settings.pace,
@@ -156,7 +174,29 @@ impl Coordinator {
                 result
             })
             .map_err(ServeError::Thread)?;
-        Ok(Self { listener, fingerprint, recovery, engine: handle, ended, thread, enrolment, fleet, clock })
+        let admin = AdminService {
+            engine: handle.clone(),
+            store: rocks,
+            publisher,
+            enrolment: Arc::clone(&enrolment),
+            data: data.clone(),
+            coordinator: appointment.coordinator(),
+            clock: Arc::clone(&clock),
+        };
+        let first_token = first.then(|| data.first_token());
+        Ok(Self {
+            listener,
+            fingerprint,
+            recovery,
+            engine: handle,
+            ended,
+            thread,
+            enrolment,
+            fleet,
+            admin,
+            clock,
+            first_token,
+        })
     }
 
     /// Where it listens.
@@ -179,6 +219,12 @@ impl Coordinator {
         &self.recovery
     }
 
+    /// Where the first operator's token was written, when this start made it.
+    #[must_use]
+    pub fn first_token(&self) -> Option<&Path> {
+        self.first_token.as_deref()
+    }
+
     /// Speaks to the engine.
     #[must_use]
     pub fn engine(&self) -> &Handle {
@@ -190,7 +236,7 @@ impl Coordinator {
     /// # Errors
     /// [`ServeError`].
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { listener, engine, mut ended, thread, enrolment, fleet, clock, .. } = self;
+        let Self { listener, engine, mut ended, thread, enrolment, fleet, admin, clock, .. } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -206,6 +252,7 @@ impl Coordinator {
             .add_service(health_service)
             .add_service(reflection)
             .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
+            .add_service(AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER))
             .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))
             .serve_with_incoming_shutdown(listener.incoming(), async {
                 // Dropped or sent, it is the same.

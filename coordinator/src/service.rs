@@ -1,11 +1,13 @@
 //! The gRPC services over the engine and the store. Must never hold state of a round, nor wait without a bound.
 
+mod admin;
 mod downloads;
 mod enrolment;
 mod fleet;
 mod status;
 mod uploads;
 
+pub use admin::AdminService;
 pub use enrolment::EnrolmentService;
 pub use fleet::FleetService;
 pub use status::{RETRY_AFTER, busy, come_back, refused};

@@ -56,7 +56,7 @@ pub struct Connections {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 7340)),
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
             metrics: None,
             tls: None,
             hosts: Vec::new(),

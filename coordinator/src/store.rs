@@ -15,8 +15,9 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 17] = [
+pub const TABLES: [&str; 18] = [
     "meta",
+    "admins",
     "clients",
     "tokens",
     "requests",

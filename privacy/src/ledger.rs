@@ -72,6 +72,12 @@ pub enum Event {
 }
 
 impl Event {
+    /// What was made public, if anything was.
+    #[must_use]
+    pub fn commit(&self) -> Option<&Commit> {
+        if let Self::Commit(commit) = self { Some(commit) } else { None }
+    }
+
     /// What its participants pay, if they do.
     #[must_use]
     pub fn debit(&self) -> Option<&Debit> {

@@ -5,8 +5,10 @@
 //! each other. This crate must never decide anything about a round.
 
 pub mod adapter;
+pub mod admin;
 mod canonical;
 pub mod codec;
+pub mod connection;
 pub mod enrolment;
 pub mod fleet;
 pub mod ledger;

@@ -3,6 +3,11 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::panic, clippy::unwrap_used)]
 
+/// Orders from operators; see `admin.proto`.
+pub mod admin {
+    include!("generated/tacit.v1.Admin.rs");
+}
+
 /// Takes machines in; see `enrolment.proto`.
 pub mod enrolment {
     include!("generated/tacit.v1.Enrolment.rs");

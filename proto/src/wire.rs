@@ -1,6 +1,7 @@
 //! Domain types to bytes and back. Must never panic on any bytes, nor hand out a value whose form is not the one that the
 //! domain type's own encoder gives.
 
+mod admin;
 mod cache;
 mod check;
 mod enrolment;
@@ -67,6 +68,7 @@ macro_rules! wire {
     )*};
 }
 
+use crate::admin::{Answer, MAX_ANSWER, MAX_IMPORT, Order};
 use crate::enrolment::{Credentials, Enrol, Enrolled, Fetch};
 use crate::fleet::{
     CheckIn, CheckedIn, Download, DownloadPart, MAX_PART_BYTES, Receive, Received, Report, Reported, Send,
@@ -121,6 +123,8 @@ wire! {
     DownloadPart = DownloadPart up to MAX_PART_BYTES + KIB;
     Report = ReportRequest up to 80 * KIB;
     Reported = ReportResponse up to KIB;
+    Order = Order up to MAX_IMPORT + KIB;
+    Answer = Answer up to MAX_ANSWER + KIB;
 }
 
 #[cfg(test)]

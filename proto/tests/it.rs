@@ -5,12 +5,14 @@ use std::path::Path;
 use tonic_build::manual::{Method, Service};
 
 /// All .proto files.
-const FILES: [&str; 5] = ["enrolment", "fleet", "ledger", "plan", "secagg"];
+const FILES: [&str; 6] = ["admin", "enrolment", "fleet", "ledger", "plan", "secagg"];
 /// Everything that is generated and committed.
-const GENERATED: [&str; 4] = ["tacit.v1.rs", "tacit.v1.Enrolment.rs", "tacit.v1.Fleet.rs", "tacit.v1.bin"];
+const GENERATED: [&str; 5] =
+    ["tacit.v1.rs", "tacit.v1.Admin.rs", "tacit.v1.Enrolment.rs", "tacit.v1.Fleet.rs", "tacit.v1.bin"];
 
 /// Every method with the domain types that it takes and gives, and whether either is a stream.
-const METHODS: [(&str, &str, &str, &str, bool, bool); 9] = [
+const METHODS: [(&str, &str, &str, &str, bool, bool); 10] = [
+    ("Admin", "Carry", "admin::Order", "admin::Answer", false, false),
     ("Enrolment", "Enrol", "enrolment::Enrol", "enrolment::Enrolled", false, false),
     ("Enrolment", "Fetch", "enrolment::Fetch", "enrolment::Credentials", false, false),
     ("Fleet", "CheckIn", "fleet::CheckIn", "fleet::CheckedIn", false, false),
@@ -34,7 +36,7 @@ fn snake(name: &str) -> String {
 }
 
 fn services() -> Vec<Service> {
-    ["Enrolment", "Fleet"]
+    ["Admin", "Enrolment", "Fleet"]
         .into_iter()
         .map(|service| {
             let methods = METHODS.into_iter().filter(|method| method.0 == service);

@@ -87,9 +87,12 @@ fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta
     let (mean_norm, noise_norm, unclipped_share, failure) = match &record.ended {
         Ok(released) => {
             let survivors = released.survivors.len() as u32;
-            let entry = &released.entry.record;
-            let unclipped = entry.clip_bits.map(|bits| AdaptiveClip::unclipped_share(bits, survivors));
-            (Some(norm(&released.mean)), Some(noise(&entry.mechanism, survivors)), unclipped, None)
+            let commit = released.entry.event.commit();
+            let unclipped = commit
+                .and_then(|commit| commit.clip_bits)
+                .map(|bits| AdaptiveClip::unclipped_share(bits, survivors));
+            let noise = commit.map(|commit| noise(&commit.debit.mechanism, survivors));
+            (Some(norm(&released.mean)), noise, unclipped, None)
         }
         Err(failed) => (None, None, None, Some(failed.reason.to_string())),
     };

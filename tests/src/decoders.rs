@@ -41,6 +41,9 @@ pub fn all() -> Vec<Decoder> {
     all
 }
 
+/// The secret key of the coordinator whose signed heads `ledger_export` accepts.
+pub const EXPORT_KEY: [u8; 32] = [7; 32];
+
 /// Runs the decoder of a name, for a fuzz target.
 ///
 /// # Panics

@@ -68,40 +68,47 @@ impl Enrol {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut told = false;
         loop {
-            let wait = match runtime.block_on(enrolment.advance(&folder, &server, root.as_ref(), now() / 1000)) {
-                Ok(Progress::Done(credentials)) => {
-                    let root = hex::encode(credentials.issued.root.0);
-                    if self.json {
-                        say(&serde_json::to_string(&serde_json::json!({
-                            "client": credentials.client().0,
-                            "root": root,
-                            "not_after": credentials.issued.certificate.not_after,
-                            "home": self.home,
-                        }))?)?;
-                    } else {
-                        say(&format!("This machine is client {}.", credentials.client()))?;
-                        if self.root.is_none() {
-                            say(&format!("Compare the identity root with the published one: {root}"))?;
+            let wait =
+                match runtime.block_on(enrolment.advance(&folder, &server, root.as_ref(), now() / 1000)) {
+                    Ok(Progress::Done(credentials)) => {
+                        let root = hex::encode(credentials.issued.root.0);
+                        if self.json {
+                            say(&serde_json::to_string(&serde_json::json!({
+                                "client": credentials.client().0,
+                                "root": root,
+                                "not_after": credentials.issued.certificate.not_after,
+                                "home": self.home,
+                            }))?)?;
+                        } else {
+                            say(&format!("This machine is client {}.", credentials.client()))?;
+                            if self.root.is_none() {
+                                say(&format!("Compare the identity root with the published one: {root}"))?;
+                            }
+                            let file = self.home.join(settings::FILE);
+                            say(&format!("Look at {}, then start `tacit-client run`.", file.display()))?;
                         }
-                        let file = self.home.join(settings::FILE);
-                        say(&format!("Look at {}, then start `tacit-client run`.", file.display()))?;
+                        return Ok(0);
                     }
-                    return Ok(0);
-                }
-                Ok(Progress::Pending(wish)) => wish.unwrap_or(WAIT).clamp(Duration::from_secs(1), LONGEST),
-                Err(EnrolmentError::Connection(error @ ConnectionError::Unreachable { .. })) if !self.once => {
-                    tracing::warn!(%error, "asking again");
-                    WAIT
-                }
-                Err(error) => return Err(error.into()),
-            };
+                    Ok(Progress::Pending(wish)) => {
+                        wish.unwrap_or(WAIT).clamp(Duration::from_secs(1), LONGEST)
+                    }
+                    Err(EnrolmentError::Connection(error @ ConnectionError::Unreachable { .. }))
+                        if !self.once =>
+                    {
+                        tracing::warn!(%error, "asking again");
+                        WAIT
+                    }
+                    Err(error) => return Err(error.into()),
+                };
             if self.once {
                 return Ok(PENDING);
             }
             if !told && !self.json {
                 told = true;
                 let key = hex::encode(enrolment.public_keys()[0].0);
-                say(&format!("Waiting for the identity root to admit the key {key}. This may be interrupted and gone on with."))?;
+                say(&format!(
+                    "Waiting for the identity root to admit the key {key}. This may be interrupted and gone on with."
+                ))?;
             }
             std::thread::sleep(wait);
         }
@@ -116,7 +123,8 @@ impl Enrol {
         if let Some(fingerprint) = &self.fingerprint {
             fingerprint.parse::<Fingerprint>()?;
         }
-        let absolute = |path: &PathBuf| std::path::absolute(path).with_context(|| format!("{}", path.display()));
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).with_context(|| format!("{}", path.display()));
         let folders = match self.code.as_slice() {
             [] => vec![absolute(&PathBuf::from("."))?],
             given => given.iter().map(absolute).collect::<Result<_, _>>()?,

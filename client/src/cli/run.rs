@@ -46,7 +46,8 @@ impl Run {
             return rehearsals.iter().try_for_each(show);
         }
         super::log(self.json);
-        let base = Base::read(&settings.base_model).context("the base model of the settings cannot be used")?;
+        let base =
+            Base::read(&settings.base_model).context("the base model of the settings cannot be used")?;
         let (tell, stop) = watch::channel(false);
         // One thread keeps the connection, this one runs the loop.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

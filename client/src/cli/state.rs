@@ -84,7 +84,9 @@ impl ShowStatus {
         say(&format!("  last contact {contact}; ledger of {} entries seen", status.ledger))?;
         say(&format!("  epsilon spent {:.4} of {}", status.epsilon_spent, status.epsilon_limit))?;
         for (task, found) in &status.tasks {
-            let version = found.installed.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
+            let version = found
+                .installed
+                .map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
             let ready = if found.ready { ", an update is ready" } else { "" };
             say(&format!("  task {task}: {version} installed{ready}"))?;
             for why in found.excuse.iter().chain(&found.refusal) {
@@ -119,7 +121,10 @@ impl Resume {
         Folder::is_in_use(home)?;
         if let Some(found) = Contradiction::peek(home)? {
             if !self.despite_contradiction {
-                bail!("the coordinator contradicts itself: {}; --despite-contradiction takes part all the same", found.problem);
+                bail!(
+                    "the coordinator contradicts itself: {}; --despite-contradiction takes part all the same",
+                    found.problem
+                );
             }
             // Needs the folder for itself: the running client would write over it.
             found.put_by(&Folder::open_existing(home)?)?;
@@ -184,7 +189,9 @@ impl ShowBudget {
                 round,
                 at: debit.at,
                 epsilon: budget.cost_of(debit)?,
-                outcome_awaited: awaiting.iter().any(|awaiting| awaiting.task == *task && awaiting.round == round),
+                outcome_awaited: awaiting
+                    .iter()
+                    .any(|awaiting| awaiting.task == *task && awaiting.round == round),
             });
         }
         let spent_in_period = budget.spent_in_period()?;
@@ -193,7 +200,11 @@ impl ShowBudget {
             delta: limits.delta,
             spent: budget.spent()?,
             limit: limits.epsilon,
-            period: period.map(|(period, spent)| PeriodView { days: period.days, spent, limit: period.epsilon }),
+            period: period.map(|(period, spent)| PeriodView {
+                days: period.days,
+                spent,
+                limit: period.epsilon,
+            }),
             per_task: limits.per_task,
             tasks,
             participations,
@@ -207,7 +218,8 @@ impl ShowBudget {
 }
 
 fn show(view: &BudgetView) -> anyhow::Result<()> {
-    let left = |spent: f64, limit: f64| format!("{spent:.4} spent, {:.4} left of {limit}", (limit - spent).max(0.0));
+    let left =
+        |spent: f64, limit: f64| format!("{spent:.4} spent, {:.4} left of {limit}", (limit - spent).max(0.0));
     say(&format!("Epsilon at delta {}:", view.delta))?;
     say(&format!("  for ever: {}", left(view.spent, view.limit)))?;
     if let Some(period) = &view.period {
@@ -219,7 +231,13 @@ fn show(view: &BudgetView) -> anyhow::Result<()> {
     }
     for spent in &view.participations {
         let outcome = if spent.outcome_awaited { ", outcome awaited" } else { "" };
-        say(&format!("    round {} of {}, {}: {:.4} alone{outcome}", spent.round, spent.task, ago(spent.at), spent.epsilon))?;
+        say(&format!(
+            "    round {} of {}, {}: {:.4} alone{outcome}",
+            spent.round,
+            spent.task,
+            ago(spent.at),
+            spent.epsilon
+        ))?;
     }
     Ok(())
 }

@@ -3,14 +3,15 @@
 
 use super::driver::TaskState;
 use crate::account::AccountError;
-use crate::adapter::{AdapterError, AdapterVersion};
 use crate::optimizer::OptimizerError;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::server::{Abort, AbortReason, ServerError};
 use tacit_privacy::ledger::Entry;
 use tacit_privacy::{PipelineError, ReleaseError};
+use tacit_proto::AdapterVersion;
 use tacit_proto::PlanError;
+use tacit_proto::adapter::AdapterError;
 
 /// The end of a round, and the task after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +62,7 @@ pub struct Released {
     pub mean: Vec<f32>,
     /// The new version.
     pub adapter: AdapterVersion,
-    /// Its entry in the ledger, with the largest epsilon over clients.
+    /// Its entry in the ledger, a commit, with the largest epsilon over clients.
     pub entry: Entry,
     /// Members that were caught breaking the protocol.
     pub faults: Vec<ServerError>,

@@ -4,6 +4,7 @@ use crate::files::{FileError, failed, write_whole};
 use crate::identity::Appointment;
 use crate::identity::forms::AppointmentError;
 use crate::settings::ServerSettings;
+use crate::store::RocksStore;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,44 @@ impl DataFolder {
         self.file("vectors")
     }
 
+    /// Where the first operator's token is written.
+    #[must_use]
+    pub fn first_token(&self) -> PathBuf {
+        self.file("admin.token")
+    }
+
+    /// Copies everything that a coordinator needs into a new folder, while it serves: the store as of one moment, published
+    /// files, keys and settings. Masked vectors of an open round are not copied; such a round ends without a release.
+    ///
+    /// # Errors
+    /// [`DataError::File`], [`DataError::Malformed`] when the folder exists.
+    pub fn backup(&self, to: &Path, store: &RocksStore) -> Result<(), DataError> {
+        let malformed = |problem: String| DataError::Malformed { path: to.to_owned(), problem };
+        if to.exists() {
+            return Err(malformed("it exists already: name a new folder".into()));
+        }
+        let partial = to.with_extension("partial");
+        fs::create_dir_all(&partial).map_err(failed(&partial))?;
+        // Files are written before the records that name them: the store goes first.
+        store.copy_to(&partial.join("store")).map_err(|error| malformed(error.to_string()))?;
+        let blobs = self.file("blobs");
+        fs::create_dir_all(partial.join("blobs")).map_err(failed(&partial))?;
+        for entry in fs::read_dir(&blobs).map_err(failed(&blobs))? {
+            let entry = entry.map_err(failed(&blobs))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                copy(&entry.path(), &partial.join("blobs").join(entry.file_name()))?;
+            }
+        }
+        for entry in fs::read_dir(&self.0).map_err(failed(&self.0))? {
+            let entry = entry.map_err(failed(&self.0))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                copy(&entry.path(), &partial.join(entry.file_name()))?;
+            }
+        }
+        fs::rename(&partial, to).map_err(failed(to))?;
+        Ok(crate::files::sync(to.parent().unwrap_or(Path::new("."))).map_err(failed(to))?)
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -186,4 +225,10 @@ impl DataFolder {
         let named = appointment.coordinator();
         if named == found { Ok(appointment) } else { Err(DataError::Another { path, named, found }) }
     }
+}
+
+/// Copies a file with its permissions, durably.
+fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
+    fs::copy(from, to).and_then(|_| fs::File::open(to)?.sync_all()).map_err(failed(to))?;
+    Ok(())
 }

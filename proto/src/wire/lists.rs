@@ -130,7 +130,7 @@ mod tests {
     fn schema() -> BTreeMap<String, Vec<(u32, String, bool)>> {
         let mut messages: BTreeMap<String, Vec<(u32, String, bool)>> = BTreeMap::new();
         let mut current = String::new();
-        for file in ["enrolment", "fleet", "ledger", "plan", "secagg"] {
+        for file in ["admin", "enrolment", "fleet", "ledger", "plan", "secagg"] {
             let path = format!("{}/proto/tacit/v1/{file}.proto", env!("CARGO_MANIFEST_DIR"));
             for line in std::fs::read_to_string(path).expect("the .proto file").lines() {
                 let words: Vec<&str> = line.split_whitespace().collect();

@@ -65,7 +65,7 @@ pub(super) fn finish(
     let outcome = floor.meter.measure("collect", || {
         let sum = plain_sum(&vectors, params.bits, params.dimension as usize)?;
         driver
-            .finish_with_plain_sum(&survivors, sum, account)
+            .finish_with_plain_sum(&survivors, sum, now, account)
             .map_err(|driver| SimulationError::Unfinished { step: driver.round().step() })
     })?;
     Ok((outcome, now))

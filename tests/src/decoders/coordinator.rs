@@ -1,16 +1,25 @@
 //! What the coordinator stores, and the settings that an operator writes. Must never let a damaged state reach a round.
 
 use super::{Decoder, stored};
-use tacit_coordinator::{Account, History, OptimizerState, PlanSettings, Reservation};
-use tacit_privacy::ParticipationBook;
-use tacit_privacy::ledger::Ledger;
+use tacit_coordinator::{History, OptimizerState, PlanSettings};
+use tacit_proto::adapter::AdapterLayout;
 
 pub(super) const DECODERS: &[Decoder] = &[
+    Decoder { name: "adapter_layout", longest: 4 << 10, check: adapter_layout },
     Decoder { name: "history", longest: 4 << 10, check: history },
     Decoder { name: "optimizer_state", longest: 4 << 10, check: optimizer_state },
     Decoder { name: "plan_settings", longest: 4 << 10, check: plan_settings },
-    Decoder { name: "reservation", longest: 32 << 10, check: reservation },
 ];
+
+fn adapter_layout(bytes: &[u8]) -> bool {
+    let Some(layout) = stored::json::<AdapterLayout>(bytes) else { return false };
+    let dimension = layout.dimension();
+    if layout.check(&layout.base_model, &layout.adapter).is_ok() && dimension <= 1 << 10 {
+        let initial = layout.initial().expect("a checked layout has coordinates");
+        assert_eq!((initial.values().len() as u64, initial.parent()), (dimension, &layout.base_model));
+    }
+    true
+}
 
 fn history(bytes: &[u8]) -> bool {
     let Some(mut history) = stored::either::<History>(bytes) else { return false };
@@ -39,16 +48,4 @@ fn optimizer_state(bytes: &[u8]) -> bool {
 
 fn plan_settings(bytes: &[u8]) -> bool {
     stored::json::<PlanSettings>(bytes).is_some()
-}
-
-fn reservation(bytes: &[u8]) -> bool {
-    let Some(reservation) = stored::either::<Reservation>(bytes) else { return false };
-    let account = Account::restore(ParticipationBook::new(), Ledger::new(), [reservation.clone()]);
-    assert_eq!(account.reservations().count(), 1);
-    if reservation.clients.len() <= 8
-        && let Ok(epsilon) = account.max_epsilon(1e-5)
-    {
-        assert!(epsilon >= 0.0, "{epsilon}");
-    }
-    true
 }

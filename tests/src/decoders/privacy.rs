@@ -1,16 +1,18 @@
 //! Ledger entries, mechanisms, cost curves and books. Must never let a damaged one be taken for cheaper than it is.
 
-use super::{Decoder, number, stored};
-use tacit_privacy::ledger::{Entry, Ledger, verify};
+use super::{Decoder, EXPORT_KEY, number, stored};
+use tacit_privacy::ledger::{Entry, Event, export, verify};
 use tacit_privacy::{
     BasisPoints, CentralMechanism, CentralRequest, Mechanism, MechanismRequest, ParticipationBook, RdpCurve,
     RoundMechanism,
 };
+use tacit_proto::CoordinatorKey;
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder { name: "basis_points", longest: 64, check: basis_points },
     Decoder { name: "ledger_chain", longest: 4 << 10, check: ledger_chain },
     Decoder { name: "ledger_entry", longest: 1 << 10, check: ledger_entry },
+    Decoder { name: "ledger_export", longest: 4 << 10, check: ledger_export },
     Decoder { name: "mechanism", longest: 1 << 10, check: mechanism },
     Decoder { name: "participation_book", longest: 32 << 10, check: participation_book },
     Decoder { name: "rdp_curve", longest: 32 << 10, check: rdp_curve },
@@ -43,19 +45,31 @@ fn ledger_chain(mut bytes: &[u8]) -> bool {
         entries.push(entry);
         bytes = rest;
     }
-    let verified = verify(&entries);
-    let ledger = Ledger::from_entries(entries.clone());
-    assert_eq!(verified.is_ok(), ledger.is_ok());
-    let Ok(ledger) = ledger else { return false };
-    assert_eq!(Ok(ledger.head()), verified);
-    assert_eq!(ledger.entries(), entries);
+    let Ok(ledger) = verify(&entries) else { return false };
+    assert_eq!(ledger.size(), entries.len() as u64);
+    // Each round that was opened has ended once, or is open.
+    let ends = entries.iter().filter(|entry| !matches!(entry.event, Event::Reserve(_))).count();
+    assert_eq!(entries.len(), 2 * ends + ledger.open().count());
     if let Some(last) = entries.pop() {
         // Without its last entry, or with it twice, it is another chain or none.
-        assert_ne!(verify(&entries), verified);
+        assert_ne!(verify(&entries).map(|ledger| ledger.head()), Ok(ledger.head()));
         entries.extend([last.clone(), last]);
         assert!(verify(&entries).is_err());
     }
     bytes.is_empty()
+}
+
+fn ledger_export(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let coordinator = CoordinatorKey::from_bytes(&EXPORT_KEY).public_key();
+    let Ok(audited) = export::verify(text, &coordinator.0) else { return false };
+    let signed = audited.head.verify(&coordinator.0).expect("it was just verified");
+    assert_eq!((signed.size, signed.root), (audited.ledger.size(), audited.ledger.tree().root()));
+    // A ledger and its head have one export: nothing can be added at its ends.
+    for other in [format!("{text}\n"), format!(" {text}"), text.trim_end().to_owned()] {
+        assert!(export::verify(&other, &coordinator.0).is_err());
+    }
+    true
 }
 
 fn mechanism(bytes: &[u8]) -> bool {

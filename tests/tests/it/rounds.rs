@@ -15,9 +15,12 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
-use tacit_coordinator::Outcome;
+use tacit_coordinator::account::Entries;
 use tacit_coordinator::round::{Failed, Released};
-use tacit_privacy::{NoiseLaw, RdpCurve, RoundMechanism, epsilon_spent, ledger};
+use tacit_coordinator::store::{Batch, MemoryStore, Records, Store as _};
+use tacit_coordinator::{Account, Outcome};
+use tacit_privacy::ledger::{self, Commit, Entry, Event};
+use tacit_privacy::{NoiseLaw, RdpCurve, RoundMechanism, epsilon_spent};
 
 /// Draws from 0 to below `bound`; a fixed sequence per seed.
 fn lots(seed: u64) -> impl FnMut(u64) -> u64 {
@@ -30,6 +33,21 @@ fn committed(run: &Run) -> &Released {
         Outcome::Committed { released, .. } => released,
         Outcome::Failed { failed, .. } => panic!("the round failed: {failed:?}"),
     }
+}
+
+/// What the ledger says about a release.
+fn commit(released: &Released) -> &Commit {
+    released.entry.event.commit().expect("a release is a commit")
+}
+
+/// All entries of an account, as they are stored.
+fn entries(account: &Account) -> Vec<Entry> {
+    let (store, mut batch) = (MemoryStore::new(), Batch::new());
+    account.clone().save(&mut batch);
+    batch.commit(&store, store.lease().expect("in memory")).expect("in memory");
+    assert_eq!(Account::load(&store).expect("what was just stored").ledger(), account.ledger());
+    let rows = Records(&store).scan::<Entries>(&(), None, usize::MAX).expect("in memory");
+    rows.iter().map(|(_, entry)| Entry::decode(entry).expect("an entry")).collect()
 }
 
 fn failed(run: &Run) -> &Failed {
@@ -52,7 +70,7 @@ fn eight_clients_move_the_adapter_by_their_noised_mean() {
     // The mean is exactly that of the contributions, computed again without a single message.
     assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
     // And it is the mean of the updates, up to the noise that the mechanism announces: five deviations.
-    let mechanism = &released.entry.record.mechanism;
+    let mechanism = &commit(released).debit.mechanism;
     let deviation = mechanism.total_noise_std(8) / 8.0;
     let updates: Vec<Vec<f32>> = fleet.clients().iter().map(|&client| fleet.delta(1, client)).collect();
     let mut error = 0.0;
@@ -76,10 +94,10 @@ fn eight_clients_move_the_adapter_by_their_noised_mean() {
 
     // The ledger has it, everyone paid, and nobody thinks that it paid less than the coordinator thinks.
     let account = &run.account;
-    assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
-    assert_eq!(released.entry.record.adapter_digest, *released.adapter.digest());
+    assert_eq!(ledger::verify(&entries(account)).as_ref(), Ok(account.ledger()));
+    assert_eq!(commit(released).adapter_digest, *released.adapter.digest());
     assert_eq!(account.reservations().count(), 0);
-    let epsilon = released.entry.record.epsilon;
+    let epsilon = commit(released).debit.epsilon;
     assert_eq!(account.max_epsilon(terms::DELTA), Ok(epsilon));
     for client in fleet.clients() {
         assert_eq!(account.book().rounds_of(client.0), 1);
@@ -95,7 +113,7 @@ fn skellam_noise_goes_through_a_whole_round() {
     let run = fleet.run(1, &drops);
     let released = committed(&run);
     assert_eq!(released.survivors.len(), 7);
-    let record = &released.entry.record;
+    let record = &commit(released).debit;
     let RoundMechanism::Distributed(mechanism) = &record.mechanism else { panic!("a distributed plan") };
     assert_eq!(mechanism.noise_law(), NoiseLaw::Skellam);
     assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
@@ -104,7 +122,7 @@ fn skellam_noise_goes_through_a_whole_round() {
     let cost = RdpCurve::distributed(mechanism, 7).expect("released");
     assert_eq!(record.epsilon, epsilon_spent(&cost, terms::DELTA, 1).expect("stated"));
     let account = &run.account;
-    assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
+    assert_eq!(ledger::verify(&entries(account)).as_ref(), Ok(account.ledger()));
     for client in &released.survivors {
         assert!(fleet.spent(*client) >= record.epsilon * (1.0 - 1e-9));
     }
@@ -115,7 +133,7 @@ fn skellam_noise_goes_through_a_whole_round() {
     let gaussian = committed(&gaussian);
     assert_eq!(gaussian.survivors, released.survivors);
     assert_ne!(gaussian.mean, released.mean);
-    assert_ne!(gaussian.entry.record.plan_digest, record.plan_digest);
+    assert_ne!(commit(gaussian).debit.plan_digest, record.plan_digest);
 }
 
 #[test]
@@ -140,7 +158,8 @@ fn the_same_seeds_give_the_same_adapter_and_plain_summing_gives_it_too() {
         let (masked, unmasked) = (committed(&one), committed(&unmasked));
         assert_eq!(masked.mean, unmasked.mean);
         assert_eq!(masked.adapter, unmasked.adapter);
-        assert_eq!(masked.entry, unmasked.entry);
+        // At another time, but the same.
+        assert_eq!(masked.entry.event, unmasked.entry.event);
         // Another seed gives another adapter, so the equality above says something.
         assert_ne!(committed(&Fleet::new(24, 4).run(1, &drops)).adapter, masked.adapter);
     }
@@ -209,7 +228,14 @@ fn clients_that_leave_at_any_step_are_summed_or_not_but_never_in_part() {
                 assert_eq!((failed.step, failed.debited.len()), (step, debited), "seed {seed}: {failed:?}");
                 assert!(failed.for_lack_of_clients(), "{failed:?}");
                 assert_eq!((&after.adapter, &after.optimizer), (&before.adapter, &before.optimizer));
-                assert!(run.account.ledger().entries().is_empty());
+                let entries = entries(&run.account);
+                match (entries.last().map(|entry| &entry.event), step, debited) {
+                    (None, Step::Advertise, 0) | (Some(Event::Release(_)), _, 0) => {}
+                    (Some(Event::Forfeit(debit)), Step::Unmask, _) => {
+                        assert_eq!(debit.survivors as usize, debited);
+                    }
+                    (last, ..) => panic!("seed {seed}: {last:?} after {step} with {debited} debited"),
+                }
                 assert_eq!(run.account.book().clients().count(), debited);
                 *ends.entry(step.to_string()).or_default() += 1;
             }
@@ -234,7 +260,12 @@ fn a_sum_that_cannot_be_unmasked_costs_in_full() {
     assert_eq!((failed.step, failed.debited.len()), (Step::Unmask, 8));
     let account = &run.account;
     assert!(account.max_epsilon(terms::DELTA).expect("stated") > 0.5);
-    assert!(account.ledger().entries().is_empty());
+    let entries = entries(account);
+    let [opened, ended] = entries.as_slice() else { panic!("{entries:?}") };
+    assert!(matches!(opened.event, Event::Reserve(_)), "{opened:?}");
+    let Event::Forfeit(debit) = &ended.event else { panic!("{ended:?}") };
+    assert_eq!(account.max_epsilon(terms::DELTA), Ok(debit.epsilon));
+    assert_eq!(ledger::verify(&entries).as_ref(), Ok(account.ledger()));
 }
 
 #[test]
@@ -246,14 +277,16 @@ fn rounds_follow_each_other_on_one_ledger_and_one_budget() {
         let run = fleet.run(round, &drops);
         let released = committed(&run);
         assert_eq!(released.survivors.len(), 7);
-        epsilons.push(released.entry.record.epsilon);
+        epsilons.push(commit(released).debit.epsilon);
         fleet.go_on(run);
     }
-    let entries = fleet.account.ledger().entries();
-    assert_eq!(entries.iter().map(|entry| entry.record.round).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(entries[2].record.adapter_digest, *fleet.state.adapter.digest());
+    let entries = entries(&fleet.account);
+    let commits: Vec<_> =
+        entries.iter().filter_map(|entry| Some((entry.round, entry.event.commit()?))).collect();
+    assert_eq!(commits.iter().map(|(round, _)| *round).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(commits[2].1.adapter_digest, *fleet.state.adapter.digest());
     assert!(epsilons[0] < epsilons[1] && epsilons[1] < epsilons[2], "{epsilons:?}");
-    ledger::verify(entries).expect("a sound chain");
+    assert_eq!(ledger::verify(&entries).as_ref(), Ok(fleet.account.ledger()));
 }
 
 #[test]

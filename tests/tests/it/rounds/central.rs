@@ -2,7 +2,7 @@
 //! Must never find two noises on one sum.
 
 use super::fleet::{Fleet, Leaves, START, rng};
-use super::{committed, failed};
+use super::{commit, committed, entries, failed};
 use std::collections::BTreeMap;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
@@ -35,9 +35,9 @@ fn the_release_is_the_masked_sum_and_one_noise() {
         let released = committed(&run);
         assert_eq!(released.survivors.len(), 10);
         assert_eq!(released.mean, fleet.expected_mean(1, &run, &released.survivors));
-        let record = &released.entry.record;
+        let record = &commit(released).debit;
         let mechanism = record.mechanism.central().expect("the ledger says who added the noise");
-        assert_eq!(record.clip_bits.is_some(), adaptive_clip.is_some());
+        assert_eq!(commit(released).clip_bits.is_some(), adaptive_clip.is_some());
 
         // What was added is the noise that the mechanism announces: one, however many clients there are.
         let updates: Vec<Vec<f32>> =
@@ -56,7 +56,7 @@ fn the_release_is_the_masked_sum_and_one_noise() {
         assert!((ratio - 1.0).abs() < 0.22, "{ratio}");
 
         let account = &run.account;
-        assert_eq!(ledger::verify(account.ledger().entries()), Ok(account.ledger().head()));
+        assert_eq!(ledger::verify(&entries(account)).as_ref(), Ok(account.ledger()));
         let ideal = epsilon_spent(&RdpCurve::gaussian(2.0), record.delta, 1).expect("stated");
         assert!((record.epsilon / ideal - 1.0).abs() < 1e-6, "{} where {ideal} is due", record.epsilon);
         for &client in &released.survivors {
@@ -73,12 +73,12 @@ fn with_hardly_any_noise_the_mean_of_the_updates_comes_out() {
     let run = fleet.run(1, &BTreeMap::new());
     let released = committed(&run);
     let updates: Vec<Vec<f32>> = fleet.clients().iter().map(|&client| fleet.delta(1, client)).collect();
-    let clip = released.entry.record.mechanism.clip();
+    let clip = commit(released).debit.mechanism.clip();
     let norm = |update: &[f32]| update.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     for (coordinate, &value) in released.mean.iter().enumerate() {
         let clipped = |update: &Vec<f32>| f64::from(update[coordinate]) * (clip / norm(update)).min(1.0);
         let mean = updates.iter().map(clipped).sum::<f64>() / 8.0;
-        let deviation = released.entry.record.mechanism.total_noise_std(8) / 8.0;
+        let deviation = commit(released).debit.mechanism.total_noise_std(8) / 8.0;
         assert!((f64::from(value) - mean).abs() < 6.0 * deviation, "{value}, {mean}, {deviation}");
         assert!(deviation < 0.03 * clip, "{deviation}");
     }
@@ -91,7 +91,7 @@ fn masks_change_nothing() {
     let survivors = masked.clients().into_iter().collect();
     let (masked, plain) = (masked.run(1, &BTreeMap::new()), plain.run_plain(1, &survivors));
     assert_eq!(committed(&masked).mean, committed(&plain).mean);
-    assert_eq!(committed(&masked).entry, committed(&plain).entry);
+    assert_eq!(committed(&masked).entry.event, committed(&plain).entry.event);
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn the_clip_norm_follows_the_ledger_through_every_round() {
                 continue;
             }
             let run = fleet.run(round, &BTreeMap::new());
-            let record = &committed(&run).entry.record;
-            assert_eq!(record.mechanism.clip(), plan.privacy.clip);
-            let due = RULE.next_clip(plan.privacy.clip, record.clip_bits.expect("counted"), 10);
-            assert_eq!(run.account.ledger().next_clip(&RULE), Some(due));
+            let commit = commit(committed(&run));
+            assert_eq!(commit.debit.mechanism.clip(), plan.privacy.clip);
+            let due = RULE.next_clip(plan.privacy.clip, commit.clip_bits.expect("counted"), 10);
+            assert_eq!(run.account.next_clip(&plan.task, &RULE), Some(due));
             fleet.go_on(run);
         }
         assert_eq!(clips[0], start);
@@ -127,7 +127,7 @@ fn the_clip_norm_follows_the_ledger_through_every_round() {
         let moved = (clips[15] / clips[0]).ln().abs();
         // Fourteen steps of 0.2 each, and the noise of the counts.
         assert!((moved - 14.0 * 0.2).abs() < 0.6, "{moved}: {clips:?}");
-        ledger::verify(fleet.account.ledger().entries()).expect("a sound chain");
+        ledger::verify(&entries(&fleet.account)).expect("a sound chain");
     }
 }
 
@@ -195,7 +195,7 @@ fn a_coordinator_that_comes_back_releases_the_same_sum_with_the_same_noise_or_no
         (8.0 * f64::from(*eight) - 7.0 * f64::from(*seven) - f64::from(*missing)).powi(2)
     });
     let deviation = (difference.sum::<f64>() / 300.0).sqrt();
-    let ratio = deviation / eight.entry.record.mechanism.total_noise_std(8) / 2.0_f64.sqrt();
+    let ratio = deviation / commit(eight).debit.mechanism.total_noise_std(8) / 2.0_f64.sqrt();
     assert!((ratio - 1.0).abs() < 0.25, "two noises, not one that cancels: {ratio}");
 }
 

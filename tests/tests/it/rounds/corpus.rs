@@ -1,6 +1,7 @@
 //! Makes the corpus of the decoders from real rounds, when `UPDATE_CORPUS` is set; and always checks that what such rounds
 //! send and store is accepted. Must never write otherwise.
 
+use super::entries;
 use super::fleet::{Fleet, Leaves, Out, START};
 use crate::decoders::folder;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,11 +13,17 @@ use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::{Participant, Participation};
 use tacit_coordinator::{Event, History, OptimizerState, ServerOptimizer};
+use tacit_privacy::ledger::export::{FIRST_LINE, entry_line, head_line};
+use tacit_privacy::ledger::head::Head;
+use tacit_privacy::ledger::{Commit, Debit, Entry, Event as Happened, Ledger, Reason, Release};
 use tacit_privacy::{
     AdaptiveClip, Adjacency, CentralMechanism, CentralRequest, ParticipationBook, RdpCurve, RoundMechanism,
-    ledger,
 };
-use tacit_proto::{ClientMessage, ServerMessage, Wire};
+use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
+use tacit_proto::manifest::{Origin, PublishedFile};
+use tacit_proto::{
+    AdapterShape, Channel, ClientMessage, CoordinatorKey, Manifest, ServerMessage, SignedManifest, Wire,
+};
 use tacit_tests::decoders;
 
 /// Most files of one kind.
@@ -152,9 +159,6 @@ fn round(corpus: &mut Corpus) {
                 driver.handle(Event::Tick, now)
             }
         };
-        for reservation in driver.account.reservations() {
-            corpus.stored("reservation", reservation);
-        }
         for out in outgoing {
             match out {
                 Out::Send { to, message } => {
@@ -174,12 +178,17 @@ fn round(corpus: &mut Corpus) {
         }
     }
     let (_, account) = driver.finish();
-    let entries = account.ledger().entries();
-    assert_eq!(entries.len(), 1, "the round was released");
+    let entries = entries(&account);
     corpus.stored("participation_book", account.book());
-    let record = &entries[0].record;
-    corpus.json("mechanism", &record.mechanism);
-    corpus.good("ledger_entry", entries[0].encode());
+    let [opened, ended] = entries.as_slice() else { panic!("{entries:?}") };
+    let (Happened::Reserve(reserve), Happened::Commit(commit)) = (&opened.event, &ended.event) else {
+        panic!("{entries:?}")
+    };
+    let debit = &commit.debit;
+    corpus.json("mechanism", &debit.mechanism);
+    corpus.good("ledger_entry", ended.encode());
+    let lost = Release { reservation: 0, reason: Reason::shortened("too few clients shared") };
+    corpus.good("ledger_entry", Entry { event: Happened::Release(lost.clone()), ..opened.clone() }.encode());
     let adaptive_clip = Some(AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 3.0 });
     for (adaptive_clip, clip_bits) in [(None, None), (adaptive_clip, Some(-2))] {
         let central = CentralRequest {
@@ -193,18 +202,38 @@ fn round(corpus: &mut Corpus) {
         };
         let mechanism = RoundMechanism::from(CentralMechanism::build(&central).expect("feasible"));
         corpus.json("mechanism", &mechanism);
-        let record = ledger::Record { mechanism, clip_bits, survivors: 30, ..record.clone() };
-        corpus.good("ledger_entry", ledger::Entry { record, previous: [3; 32] }.encode());
+        let debit = Debit { mechanism, survivors: 30, ..debit.clone() };
+        let event = Happened::Commit(Commit { debit, clip_bits, ..commit.clone() });
+        corpus.good("ledger_entry", Entry { event, ..ended.clone() }.encode());
     }
-    let mut chain = ledger::Ledger::new();
+    // A round that is released, one that is aborted, one that is lost.
+    let mut chain = Ledger::new();
+    let mut framed = Vec::new();
     for round in 1..=3 {
-        let record = ledger::Record { round, epsilon: record.epsilon * round as f64, ..record.clone() };
-        chain.append(record).expect("one after the other");
-        let encoded = chain.entries().iter().map(ledger::Entry::encode);
-        let framed = encoded.flat_map(|entry| [&(entry.len() as u32).to_be_bytes()[..], &entry].concat());
-        corpus.good("ledger_chain", framed.collect());
+        for ending in [false, true] {
+            let debit = Debit { reservation: chain.size().saturating_sub(1), ..debit.clone() };
+            let reservation = debit.reservation;
+            let event = match (ending, round) {
+                (false, _) => Happened::Reserve(reserve.clone()),
+                (true, 1) => Happened::Commit(Commit { debit, ..commit.clone() }),
+                (true, 2) => Happened::Release(Release { reservation, ..lost.clone() }),
+                (true, _) => Happened::Forfeit(debit),
+            };
+            let entry = chain.append(round, opened.task.clone(), round, event).expect("one after the other");
+            let entry = entry.encode();
+            framed.extend_from_slice(&(entry.len() as u32).to_be_bytes());
+            framed.extend(entry);
+        }
+        corpus.good("ledger_chain", framed.clone());
     }
-    corpus.stored("rdp_curve", &record.cost().expect("released"));
+    let key = CoordinatorKey::from_bytes(&decoders::EXPORT_KEY);
+    let signed = key.sign_head(Head { size: 2, root: account.ledger().tree().root(), time: START });
+    let numbers: Vec<u64> = account.book().clients().map(|(client, _)| client).collect();
+    let export =
+        [FIRST_LINE, &entry_line(opened, &[]), &entry_line(ended, &numbers), &head_line(&signed)].concat();
+    corpus.bad("ledger_export", export.trim_end().into());
+    corpus.good("ledger_export", export.into());
+    corpus.stored("rdp_curve", &debit.cost().expect("released"));
     let client = fleet.clients()[0];
     let budget = &fleet.machines[&client].budget;
     corpus.stored("budget", budget);
@@ -248,6 +277,7 @@ fn pieces(corpus: &mut Corpus) {
     corpus.bad("basis_points", b"0.12345".to_vec());
     corpus.stored("rdp_curve", &RdpCurve::gaussian(1.5));
     corpus.stored("participation_book", &ParticipationBook::new());
+    published(corpus);
     let mut history = History::new();
     history.record(4, &[ClientId(3), ClientId(u64::MAX)]);
     corpus.json("history", &history);
@@ -266,6 +296,38 @@ fn pieces(corpus: &mut Corpus) {
     };
     corpus.json("participation", &participation);
     corpus.stored("participation", &participation);
+}
+
+/// What is said of published adapters.
+fn published(corpus: &mut Corpus) {
+    let layout = AdapterLayout {
+        base: "tacit-base".into(),
+        base_model: [4; 32],
+        adapter: AdapterShape { rank: 2, alpha: 4.0, targets: vec!["v_proj".into()], seed: 5 },
+        tensors: vec![TrainedTensor { name: "layers.0.self_attn.v_proj.lora_B".into(), shape: [2, 16] }],
+    };
+    corpus.json("adapter_layout", &layout);
+    let key = CoordinatorKey::from_bytes(&[7; 32]);
+    let first = Manifest {
+        task: TaskName::new("rust-completion").expect("a plain name"),
+        channel: Channel::Training,
+        serial: 0,
+        version: 0,
+        adapter: [1; 32],
+        parent: [4; 32],
+        base_model: [4; 32],
+        origin: None,
+        files: vec![PublishedFile { name: "trained.safetensors".into(), digest: [2; 32], size: 9 }],
+        created: 12,
+        coordinator: key.public_key(),
+    };
+    let origin = Some(Origin { plan: [5; 32], round: 6, entry: 11, entry_hash: [6; 32] });
+    let later = Manifest { channel: Channel::Stable, serial: 3, version: 2, origin, ..first.clone() };
+    for manifest in [first, later] {
+        let bytes = SignedManifest::sign(manifest, &key).expect("a manifest").to_bytes();
+        corpus.bad("signed_manifest", bytes[1..].to_vec());
+        corpus.good("signed_manifest", bytes);
+    }
 }
 
 #[test]

@@ -356,7 +356,7 @@ impl Fleet {
             .collect();
         let sum = plain_sum(&vectors, mechanism.bits() as u8, mechanism.ring_dimension()).expect("one shape");
         let Hosted { driver, mut account, .. } = driver;
-        let outcome = driver.finish_with_plain_sum(survivors, sum, &mut account);
+        let outcome = driver.finish_with_plain_sum(survivors, sum, START + 1, &mut account);
         Run {
             outcome: outcome.expect("the cohort is closed"),
             account,

@@ -1,0 +1,345 @@
+//! The operators' commands: each asks a running coordinator for one thing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::params::TaskName;
+use tacit_coordinator::task::TaskSettings;
+use tacit_proto::Channel;
+use tacit_proto::adapter::AdapterLayout;
+use tacit_proto::admin::Order;
+
+use super::remote::Remote;
+
+/// Learning tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Take a new task on, from a TOML file
+    Create {
+        /// The settings; `docs/operations.md` has a sample
+        settings: PathBuf,
+        /// The adapter's layout, as `tacit-client model layout` prints it; left out, the settings hold it
+        #[arg(long)]
+        layout: Option<PathBuf>,
+        /// Wait to be resumed
+        #[arg(long)]
+        paused: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// All tasks, and where their rounds stand
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Begin no new round; an open one goes on to its end
+    Pause(OfTask),
+    /// Let a paused task go on
+    Resume(OfTask),
+}
+
+/// Rounds of a task.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoundCommand {
+    /// A task's rounds, newest first
+    List {
+        /// The task
+        task: TaskArg,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Everything that may be known of a round
+    Show {
+        /// The task
+        task: TaskArg,
+        /// Its number
+        round: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End the open round. Before anybody was asked to unmask it costs nothing, after that in full
+    Abort(OfTask),
+}
+
+/// Clients of the fleet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Make one-time tokens with which machines enrol
+    Invite {
+        /// How many
+        #[arg(default_value_t = 1)]
+        count: u32,
+        /// Hours that they hold
+        #[arg(long, default_value_t = 48)]
+        hours: u64,
+        /// What they are for, for other operators
+        #[arg(long, default_value = "")]
+        note: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Machines that wait for the identity root, as the JSON that `identity issue` takes
+    Requests {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take in what `identity issue` has written
+    Admit {
+        /// The file
+        issued: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Take in what `identity revoke` has written
+    Revoke {
+        /// The file
+        revoked: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Clients in the order of their numbers
+    List {
+        /// Those above this number
+        #[arg(long, default_value_t = 0)]
+        above: u64,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Shut a client out of this coordinator
+    Ban {
+        /// Its number
+        client: u64,
+        /// Why, for other operators
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let a banned client in again
+    Unban {
+        /// Its number
+        client: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Versions of adapters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdapterCommand {
+    /// A task's versions
+    List(OfTask),
+    /// Let everybody install what the canary share has
+    Promote(OfTask),
+    /// Put a channel back to the version before. Training goes on from the newest one
+    Rollback {
+        /// The task
+        task: TaskArg,
+        /// `stable` or `canary`
+        #[arg(long, default_value = "stable")]
+        channel: Channel,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// The ledger.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Write all entries with the signed head into a file on the coordinator's machine, for auditors
+    Export {
+        /// The file's absolute path there
+        file: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// A command about one task.
+#[derive(Debug, Args)]
+pub(crate) struct OfTask {
+    /// The task
+    task: TaskArg,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A new folder's absolute path on the coordinator's machine
+    folder: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A task's name.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskArg(TaskName);
+
+impl std::str::FromStr for TaskArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        TaskName::new(name).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn settings(path: &Path, layout: Option<&Path>) -> anyhow::Result<String> {
+    let mut table: toml::Table = toml::from_str(&read(path)?).with_context(|| path.display().to_string())?;
+    if let Some(layout) = layout {
+        let layout: AdapterLayout =
+            serde_json::from_str(&read(layout)?).with_context(|| layout.display().to_string())?;
+        table.insert("layout".to_owned(), toml::Value::try_from(layout)?);
+    }
+    let settings: TaskSettings = table.try_into().with_context(|| path.display().to_string())?;
+    settings.validate().with_context(|| path.display().to_string())?;
+    Ok(serde_json::to_string(&settings)?)
+}
+
+impl TaskCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create { settings: path, layout, paused, remote } => {
+                let settings = settings(&path, layout.as_deref())?;
+                show(&remote, Order::CreateTask { settings, paused })
+            }
+            Self::List { remote } => {
+                let status = remote.carry(Order::Status)?;
+                print(&remote, status.get("tasks").unwrap_or(&Value::Null))
+            }
+            Self::Pause(of) => show(&of.remote, Order::PauseTask(of.task.0)),
+            Self::Resume(of) => show(&of.remote, Order::ResumeTask(of.task.0)),
+        }
+    }
+}
+
+impl RoundCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::List { task, limit, remote } => show(&remote, Order::ListRounds { task: task.0, limit }),
+            Self::Show { task, round, remote } => show(&remote, Order::ShowRound { task: task.0, round }),
+            Self::Abort(of) => show(&of.remote, Order::AbortRound(of.task.0)),
+        }
+    }
+}
+
+impl ClientCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Invite { count, hours, note, remote } => {
+                let answer =
+                    remote.carry(Order::Invite { count, valid_for: hours.saturating_mul(3600), note })?;
+                let tokens = answer.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+                let lines: Vec<&str> = tokens.iter().filter_map(Value::as_str).collect();
+                super::answer(remote.json, &answer, &lines.join("\n"))
+            }
+            // The next command reads it, so that it is JSON either way.
+            Self::Requests { remote } => {
+                let answer = remote.carry(Order::ListRequests)?;
+                super::answer(remote.json, &answer, &serde_json::to_string_pretty(&answer)?)
+            }
+            Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
+            Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
+            Self::List { above, limit, remote } => {
+                show(&remote, Order::ListClients { above: ClientId(above), limit })
+            }
+            Self::Ban { client, reason, remote } => {
+                show(&remote, Order::BanClient { client: ClientId(client), reason })
+            }
+            Self::Unban { client, remote } => show(&remote, Order::UnbanClient(ClientId(client))),
+        }
+    }
+}
+
+impl AdapterCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::List(of) => show(&of.remote, Order::ListAdapters(of.task.0)),
+            Self::Promote(of) => show(&of.remote, Order::PromoteAdapter(of.task.0)),
+            Self::Rollback { task, channel, remote } => {
+                show(&remote, Order::RollbackAdapter { task: task.0, channel })
+            }
+        }
+    }
+}
+
+impl LedgerCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self::Export { file, remote } = self;
+        show(&remote, Order::ExportLedger(file))
+    }
+}
+
+impl Backup {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        show(&self.remote, Order::Backup(self.folder))
+    }
+}
+
+/// Has an order carried out, and shows the answer.
+pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
+    let answer = remote.carry(order)?;
+    print(remote, &answer)
+}
+
+/// Shows an answer: for people, a list as a table and an object as lines.
+pub(crate) fn print(remote: &Remote, answer: &Value) -> anyhow::Result<()> {
+    let text = match answer {
+        Value::Array(rows) if rows.is_empty() => "none".to_owned(),
+        Value::Array(rows) => table(rows),
+        Value::Object(fields) => lines(fields),
+        other => cell(other),
+    };
+    super::answer(remote.json, answer, &text)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn lines(fields: &Map<String, Value>) -> String {
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::Array(rows) if rows.iter().any(Value::is_object) => format!("{name}:\n{}", table(rows)),
+        value => format!("{name:width$}  {}", cell(value)),
+    };
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns in the order of the first row's fields, which all rows share.
+fn table(rows: &[Value]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for row in rows.iter().filter_map(Value::as_object) {
+        names.extend(row.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    }
+    if names.is_empty() {
+        return rows.iter().map(cell).collect::<Vec<_>>().join("\n");
+    }
+    let cells = rows.iter().map(|row| names.iter().map(|name| cell(&row[name.as_str()])).collect());
+    let all: Vec<Vec<String>> = std::iter::once(names.clone()).chain(cells).collect();
+    let widths: Vec<usize> =
+        (0..names.len()).map(|column| all.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}

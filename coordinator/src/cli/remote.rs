@@ -1,0 +1,78 @@
+//! A connection to a running coordinator for operators. Must never send a token before it knows the server.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use serde_json::Value;
+use tacit_proto::admin::Order;
+use tacit_proto::connection::{Fingerprint, Server, Trust};
+use tacit_proto::services::admin::admin_client::AdminClient;
+use tonic::Request;
+use zeroize::Zeroizing;
+
+/// Longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 65 << 20;
+
+/// Which coordinator, and with what right.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// The coordinator's address, as HOST:PORT
+    #[arg(long, env = "TACIT_COORDINATOR", default_value = "127.0.0.1:8443")]
+    coordinator: String,
+    /// SHA-256 of its certificate, as `serve` prints it; left out, that of the certificate in --data
+    #[arg(long, env = "TACIT_FINGERPRINT")]
+    fingerprint: Option<Fingerprint>,
+    /// File with an operator's or viewer's token; left out, the first operator's in --data
+    #[arg(long, env = "TACIT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// The coordinator's data folder, when it is on this machine
+    #[arg(long, env = "TACIT_DATA")]
+    data: Option<PathBuf>,
+    /// One JSON value instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Remote {
+    /// Has an order carried out.
+    pub(crate) fn carry(&self, order: Order) -> anyhow::Result<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("no threads can be started")?.block_on(self.ask(order))
+    }
+
+    async fn ask(&self, order: Order) -> anyhow::Result<Value> {
+        let file = match (&self.token_file, &self.data) {
+            (Some(file), _) => file.clone(),
+            (None, Some(data)) => data.join("admin.token"),
+            (None, None) => {
+                bail!("say who is asking: give --token-file, or --data on the coordinator's machine")
+            }
+        };
+        let token = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let token = Zeroizing::new(format!("Bearer {}", token.trim()));
+        let channel = Server::new(&self.coordinator, self.trust()?)?.connect(None).await?;
+        let mut client = AdminClient::new(channel).max_decoding_message_size(LONGEST_ANSWER);
+        let mut request = Request::new(order);
+        let mut value: tonic::metadata::MetadataValue<_> =
+            token.parse().context("the token holds characters that no token has")?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert("authorization", value);
+        let answer = client.carry(request).await.map_err(|status| anyhow!("{}", status.message()))?;
+        Ok(serde_json::from_str(&answer.into_inner().json)?)
+    }
+
+    fn trust(&self) -> anyhow::Result<Trust> {
+        let fingerprint = match (&self.fingerprint, &self.data) {
+            (Some(fingerprint), _) => *fingerprint,
+            (None, Some(data)) => {
+                let certificate = tacit_coordinator::tls::ServerCertificate::load_or_make(data, &[])?;
+                Fingerprint(certificate.fingerprint())
+            }
+            (None, None) => {
+                bail!("say which coordinator this is: give --fingerprint, or --data on its machine")
+            }
+        };
+        Ok(Trust::Fingerprint(fingerprint))
+    }
+}

@@ -1,0 +1,39 @@
+//! `tacit-coordinator status`.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use tacit_proto::admin::Order;
+
+use super::admin::show;
+use super::remote::Remote;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it again and again, until interrupted
+    #[arg(long)]
+    watch: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Status {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        loop {
+            if self.watch && !self.remote.json {
+                // Clears the screen, and writes from its top.
+                write!(std::io::stdout().lock(), "\x1b[2J\x1b[H")?;
+            }
+            show(&self.remote, Order::Status)?;
+            if !self.watch {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(self.every));
+        }
+    }
+}

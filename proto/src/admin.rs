@@ -1,0 +1,120 @@
+//! What operators ask of a coordinator, as it travels. Must never hold a token: that goes beside the message.
+
+use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::params::TaskName;
+
+use crate::Channel;
+
+/// Longest settings of a task, in bytes.
+pub const MAX_SETTINGS: usize = 1 << 20;
+/// Longest file of issued certificates or revoked clients, in bytes.
+pub const MAX_IMPORT: usize = 16 << 20;
+/// Longest answer, in bytes.
+pub const MAX_ANSWER: usize = 64 << 20;
+/// Longest path, reason or note, in bytes.
+pub const MAX_LINE: usize = 4 << 10;
+/// Most rows that are listed at once.
+pub const MAX_ROWS: u32 = 1_000;
+
+/// An order from an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// What everything is at.
+    Status,
+    /// Takes a new task on.
+    CreateTask {
+        /// The settings, as JSON.
+        settings: String,
+        /// Whether it waits to be resumed.
+        paused: bool,
+    },
+    /// Begins no new round of a task.
+    PauseTask(TaskName),
+    /// Lets a paused task go on.
+    ResumeTask(TaskName),
+    /// A task's rounds, newest first.
+    ListRounds {
+        /// The task.
+        task: TaskName,
+        /// At most so many.
+        limit: u32,
+    },
+    /// All of a round that may be known.
+    ShowRound {
+        /// The task.
+        task: TaskName,
+        /// Its number.
+        round: u64,
+    },
+    /// Ends a task's open round.
+    AbortRound(TaskName),
+    /// Clients in the order of their numbers.
+    ListClients {
+        /// Those above this number.
+        above: ClientId,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Shuts a client out of this coordinator.
+    BanClient {
+        /// The client.
+        client: ClientId,
+        /// Why, for other operators.
+        reason: String,
+    },
+    /// Lets a banned client in again.
+    UnbanClient(ClientId),
+    /// Versions of a task's adapter.
+    ListAdapters(TaskName),
+    /// Lets everybody install what the canary share has.
+    PromoteAdapter(TaskName),
+    /// Puts a channel back to the version before.
+    RollbackAdapter {
+        /// The task.
+        task: TaskName,
+        /// The channel.
+        channel: Channel,
+    },
+    /// Makes one-time enrolment tokens.
+    Invite {
+        /// How many.
+        count: u32,
+        /// How long they hold, in seconds.
+        valid_for: u64,
+        /// What they are for.
+        note: String,
+    },
+    /// Machines that wait for the identity root.
+    ListRequests,
+    /// Takes in what the identity root has issued, as JSON.
+    Admit(String),
+    /// Takes in a list of revoked clients, as JSON.
+    Revoke(String),
+    /// Copies everything into a folder on the coordinator's machine.
+    Backup(String),
+    /// Writes the ledger into a file on the coordinator's machine.
+    ExportLedger(String),
+}
+
+impl Order {
+    /// Whether it changes nothing, here or on the disk.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::Status
+                | Self::ListRounds { .. }
+                | Self::ShowRound { .. }
+                | Self::ListClients { .. }
+                | Self::ListAdapters(_)
+                | Self::ListRequests
+        )
+    }
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// A JSON object or list.
+    pub json: String,
+}
