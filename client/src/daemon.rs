@@ -15,11 +15,13 @@ mod work;
 
 pub use backoff::RETRY_AFTER;
 pub(crate) use backoff::{asked as retry_after, is_passing};
+pub(crate) use contact::stored_plans;
 pub use status::{FILE as STATUS_FILE, State, Status, TaskStatus};
 
 use crate::Millis;
 use crate::accounts::Accounts;
 use crate::budget::{Budget, BudgetError};
+use crate::connection::ConnectionError;
 use crate::credentials::Credentials;
 use crate::folder::{Folder, FolderError, Kind};
 use crate::ledger::{Contradiction, LedgerError, Watch};
@@ -110,6 +112,9 @@ impl From<CallError> for Fault {
         match error {
             CallError::Stopped => Self::Stopped,
             CallError::Refused(status) => {
+                if let Some(error) = ConnectionError::of_status(&status) {
+                    return Self::Offline { problem: error.to_string(), asked: None };
+                }
                 let problem = format!("the coordinator says {}: {}", status.code(), status.message());
                 match backoff::is_passing(&status) {
                     true => Self::Offline { problem, asked: backoff::asked(&status) },

@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// First bytes of every file.
@@ -31,6 +32,9 @@ const TEMPORARY: &str = ".tmp";
 const SHREDDED: &str = ".shred";
 /// The file whose lock says that the folder is in use.
 const LOCK: &str = "lock";
+/// How often, and how far apart, the lock is tried.
+const ATTEMPTS: u32 = 10;
+const MOMENT: Duration = Duration::from_millis(20);
 /// Names the durable change after which the process aborts.
 const KILL_AT: &str = "TACIT_KILL_AT";
 
@@ -145,15 +149,39 @@ impl Folder {
         Self::open(path)
     }
 
+    /// Whether a process is using the folder.
+    ///
+    /// # Errors
+    /// [`FolderError::Missing`], or [`FolderError::Io`].
+    pub fn is_in_use(path: &Path) -> Result<bool, FolderError> {
+        let lock_path = path.join(LOCK);
+        let lock = match File::open(&lock_path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(FolderError::Missing { path: path.to_owned() });
+            }
+            lock => lock.map_err(FolderError::io(&lock_path))?,
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(FolderError::Io { path: lock_path, source }),
+        }
+    }
+
     fn open_with(path: &Path, kill: Kill) -> Result<Self, FolderError> {
         make_private(path)?;
         let lock_path = path.join(LOCK);
         let lock = private_options().create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(FolderError::io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(FolderError::Io { path: lock_path, source }),
+        // Whoever looks whether the folder is in use holds the lock for a moment.
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempts.next().is_some() => std::thread::sleep(MOMENT),
+                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: path.to_owned() }),
+                Err(TryLockError::Error(source)) => return Err(FolderError::Io { path: lock_path, source }),
+            }
         }
         let folder = Self { path: path.to_owned(), _lock: lock, steps: AtomicU64::new(0), kill };
         folder.sweep()?;
@@ -528,8 +556,10 @@ mod tests {
         let folder = Folder::open(&path).expect("new");
         folder.store("x", KIND, &5_u8).expect("written");
         assert!(matches!(Folder::open(&path), Err(FolderError::InUse { .. })));
+        assert!(Folder::is_in_use(&path).expect("there"));
         assert_eq!(load::<u8>(&path, "x", KIND).expect("good"), Some(5));
         drop(folder);
+        assert!(!Folder::is_in_use(&path).expect("there"));
         Folder::open_existing(&path).expect("free again");
     }
 

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod keys;
 pub mod ledger;
 pub mod participant;
+pub mod rehearsal;
 pub mod round;
 pub mod settings;
 #[cfg(test)]

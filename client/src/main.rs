@@ -1,4 +1,4 @@
-//! The `tacit-client` command: models, adapters and local training on this machine.
+//! The `tacit-client` command: the client that runs unattended, and its tools.
 
 mod cli;
 
@@ -15,7 +15,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             cli::complain(&error);
             ExitCode::FAILURE

@@ -2,6 +2,7 @@
 //! on where the program was started.
 
 use crate::budget::{Budget, BudgetError, Limits, Period};
+use crate::connection::{ConnectionError, Fingerprint, FingerprintError, Server, Trust};
 use crate::folder::{self, FolderError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,12 @@ pub struct Code {
     /// Bytes of text at most.
     #[serde(default = "code_bytes")]
     pub bytes: u64,
+}
+
+impl Default for Code {
+    fn default() -> Self {
+        Self { folders: Vec::new(), extensions: Vec::new(), bytes: code_bytes() }
+    }
 }
 
 fn code_bytes() -> u64 {
@@ -198,6 +205,14 @@ pub enum SettingsError {
         /// What it may be.
         wanted: &'static str,
     },
+    /// No way to the coordinator.
+    #[error("{path}: {source}")]
+    Server {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConnectionError,
+    },
     /// Limits that limit nothing.
     #[error("{path}: {source}")]
     Limits {
@@ -238,6 +253,31 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The coordinator, and how to know it.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for an address or a certificate that cannot be used.
+    pub fn server(&self, folder: &Path) -> Result<Server, SettingsError> {
+        let path = folder.join(FILE);
+        let unusable = |source: ConnectionError| SettingsError::Server { path: path.clone(), source };
+        let trust = match (&self.fingerprint, &self.ca) {
+            (Some(fingerprint), _) => fingerprint.parse().map(Trust::Fingerprint).map_err(|error| {
+                let problem = FingerprintError::to_string(&error);
+                SettingsError::Form { path: path.clone(), problem }
+            })?,
+            (None, Some(ca)) => {
+                let pem =
+                    std::fs::read(ca).map_err(|source| SettingsError::Io { path: ca.clone(), source })?;
+                Trust::authorities(&pem).map_err(unusable)?
+            }
+            (None, None) => {
+                let problem = "neither a fingerprint nor a ca is given".to_owned();
+                return Err(SettingsError::Form { path, problem });
+            }
+        };
+        Server::new(&self.coordinator, trust).map_err(unusable)
+    }
+
     /// Writes the settings to a client's folder.
     ///
     /// # Errors
@@ -250,10 +290,9 @@ impl Settings {
 
     fn validate(&self, path: &Path) -> Result<(), SettingsError> {
         let Self { cpu, check_in, code, .. } = self;
-        let hex = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hex = |text: &String| text.parse::<Fingerprint>().is_ok();
         let pins = usize::from(self.fingerprint.is_some()) + usize::from(self.ca.is_some());
         let checks = [
-            ("coordinator", self.coordinator.contains(':'), self.coordinator.clone(), "host:port"),
             (
                 "fingerprint",
                 self.fingerprint.as_ref().is_none_or(hex),
@@ -322,7 +361,6 @@ mod tests {
             ("threads = 1", "threads = 0", "cpu.threads"),
             ("nice = 10", "nice = 20", "cpu.nice"),
             ("longest = 900", "longest = 0", "check_in.shortest"),
-            ("coordinator = \"", "coordinator = \"nowhere\" # ", "coordinator"),
             ("fingerprint = \"", "fingerprint = \"zz", "fingerprint"),
             ("fingerprint = \"", "# \"", "fingerprint or ca"),
             ("epsilon = 8.0", "epsilon = 0.0", "epsilon"),

@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tower::Service;
 
 use trust::Mismatch;
 
@@ -181,16 +182,37 @@ impl Server {
         &self,
         credentials: Option<(&[u8], &TransportKey)>,
     ) -> Result<Channel, ConnectionError> {
-        let config = Arc::new(self.config(credentials)?);
-        let server = self.clone();
-        let connector = tower::service_fn(move |_: Uri| {
-            let (server, config) = (server.clone(), config.clone());
-            async move { server.open(config).await.map(TokioIo::new) }
-        });
+        let connector = self.connector(credentials)?;
         let endpoint = self.endpoint()?;
         endpoint.connect_with_connector(connector).await.map_err(|error| {
             ConnectionError::find(&error).unwrap_or_else(|| self.unreachable(&"it does not speak HTTP/2"))
         })
+    }
+
+    /// As [`Self::connect`], but with the first call: that says why there is no connection, if there is none.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] for credentials or authorities that cannot be used.
+    pub fn channel(&self, credentials: Option<(&[u8], &TransportKey)>) -> Result<Channel, ConnectionError> {
+        Ok(self.endpoint()?.connect_with_connector_lazy(self.connector(credentials)?))
+    }
+
+    /// Opens an encrypted connection, however often it is asked to.
+    fn connector(
+        &self,
+        credentials: Option<(&[u8], &TransportKey)>,
+    ) -> Result<
+        impl Service<Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = ConnectionError, Future: Send>
+        + Send
+        + 'static,
+        ConnectionError,
+    > {
+        let config = Arc::new(self.config(credentials)?);
+        let server = self.clone();
+        Ok(tower::service_fn(move |_: Uri| {
+            let (server, config) = (server.clone(), config.clone());
+            async move { server.open(config).await.map(TokioIo::new) }
+        }))
     }
 
     fn endpoint(&self) -> Result<Endpoint, ConnectionError> {
