@@ -5,6 +5,8 @@ mod revocation;
 mod roster;
 
 pub use revocation::{RevocationError, RevocationList};
+#[cfg(test)]
+pub(crate) use roster::ticket;
 pub use roster::{Membership, Rate, Roster, RosterError, SignedRoster, eligible};
 
 use crate::context::{Fields, Short};

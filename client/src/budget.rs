@@ -1,7 +1,9 @@
 //! This client's own limits and its own book. Must never rely on what the coordinator says was spent, nor let anything be
 //! uploaded before it was debited.
 
+use crate::Millis;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use tacit_aggregation::Digest;
 use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::ClientId;
@@ -25,16 +27,42 @@ pub struct Limits {
     /// Whether it takes part where the coordinator adds the noise, and sees the sum without it. Not unless its owner says so.
     #[serde(default)]
     pub allow_central: bool,
+    /// Most epsilon over what it joins in any stretch of time of some length, at `delta`; no such limit when none.
+    #[serde(default)]
+    pub period: Option<Period>,
+    /// Most epsilon over everything that it joins of one task, at `delta`; no such limit when none.
+    #[serde(default)]
+    pub per_task: Option<f64>,
 }
 
+/// A limit on how fast a budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Period {
+    /// Length, in days.
+    pub days: u32,
+    /// Most epsilon in any stretch of that length.
+    pub epsilon: f64,
+}
+
+/// A day, in milliseconds.
+const DAY: Millis = 24 * 60 * 60 * 1000;
+
 /// The limits, and what was spent so far. All of it is stored, so that a round replayed after a crash is known again.
+///
+/// Periods are counted by the latest time that the budget was ever told: a clock that is set back opens nothing again. One
+/// that was ahead for a while, and is set right, closes the period until the time is reached once more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "BudgetForm")]
+#[serde(try_from = "BudgetForm", into = "BudgetForm")]
 pub struct Budget {
     client: ClientId,
     limits: Limits,
-    book: ParticipationBook,
+    clock: Millis,
+    /// The distinct costs of the debits.
+    curves: Vec<RdpCurve>,
     debits: Vec<Debit>,
+    /// What the debits come to.
+    book: ParticipationBook,
 }
 
 /// What one debit is for: a vector in one context.
@@ -52,27 +80,46 @@ pub struct Participation {
 /// A debit, and the vector that was masked for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Debit {
-    participation: Participation,
+pub struct Debit {
+    /// What it is for.
+    pub participation: Participation,
+    /// When it was made, by the budget's clock.
+    pub at: Millis,
+    /// Place of its cost among the budget's curves.
+    curve: usize,
+    /// SHA-256 of the masked vector.
     upload: Option<Digest>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BudgetForm {
     client: ClientId,
     limits: Limits,
-    book: ParticipationBook,
+    clock: Millis,
+    curves: Vec<RdpCurve>,
     debits: Vec<Debit>,
+}
+
+impl From<Budget> for BudgetForm {
+    fn from(budget: Budget) -> Self {
+        let Budget { client, limits, clock, curves, debits, book: _ } = budget;
+        Self { client, limits, clock, curves, debits }
+    }
 }
 
 impl TryFrom<BudgetForm> for Budget {
     type Error = BudgetError;
 
     fn try_from(form: BudgetForm) -> Result<Self, BudgetError> {
-        let BudgetForm { client, limits, book, debits } = form;
+        let BudgetForm { client, limits, clock, curves, debits } = form;
         limits.validate()?;
-        Ok(Self { client, limits, book, debits })
+        let mut book = ParticipationBook::new();
+        for (place, debit) in debits.iter().enumerate() {
+            let curve = curves.get(debit.curve).filter(|_| debit.at <= clock);
+            book.debit(client.0, curve.ok_or(BudgetError::Damaged { debit: place })?);
+        }
+        Ok(Self { client, limits, clock, curves, debits, book })
     }
 }
 
@@ -86,18 +133,45 @@ impl Participation {
 
 impl Limits {
     fn validate(&self) -> Result<(), BudgetError> {
-        let Self { epsilon, delta, .. } = *self;
-        if !(epsilon.is_finite() && epsilon > 0.0) {
-            return Err(BudgetError::Limit {
-                name: "epsilon",
-                value: epsilon,
-                expected: "positive and finite",
-            });
+        let Self { epsilon, delta, period, per_task, .. } = *self;
+        let limits = [
+            ("epsilon", Some(epsilon)),
+            ("period.epsilon", period.map(|period| period.epsilon)),
+            ("per_task", per_task),
+        ];
+        for (name, value) in limits {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(BudgetError::Limit { name, value, expected: "positive and finite" });
+            }
+        }
+        if period.is_some_and(|period| period.days == 0) {
+            return Err(BudgetError::Limit { name: "period.days", value: 0.0, expected: "at least 1" });
         }
         if !(delta > 0.0 && delta < 1.0) {
             return Err(BudgetError::Limit { name: "delta", value: delta, expected: "between 0 and 1" });
         }
         Ok(())
+    }
+}
+
+/// What a limit goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Ever,
+    /// Any so many days.
+    Days(u32),
+    /// One task.
+    Task,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ever => write!(f, "for ever"),
+            Self::Days(days) => write!(f, "in any {days} days"),
+            Self::Task => write!(f, "for one task"),
+        }
     }
 }
 
@@ -107,7 +181,7 @@ pub enum BudgetError {
     /// A limit that limits nothing.
     #[error("the limit {name} is {value}; it must be {expected}")]
     Limit {
-        /// `epsilon` or `delta`.
+        /// Its path.
         name: &'static str,
         /// Its value.
         value: f64,
@@ -130,6 +204,35 @@ pub enum BudgetError {
         limit: f64,
         /// The delta at which both are stated.
         delta: f64,
+    },
+    /// The round would take the client past its limit for a period, or for one task.
+    #[error(
+        "round {round} of task {task} would take client {client} past its limit of epsilon {limit} at delta {delta} {scope}: it has \
+         spent {spent} of it, and stays out for now"
+    )]
+    Scope {
+        /// The task.
+        task: TaskName,
+        /// The round.
+        round: u64,
+        /// This client.
+        client: ClientId,
+        /// Over what the limit goes.
+        scope: Scope,
+        /// What it has spent of it.
+        spent: f64,
+        /// The limit.
+        limit: f64,
+        /// The delta at which both are stated.
+        delta: f64,
+    },
+    /// A stored budget that contradicts itself.
+    #[error(
+        "debit {debit} of the stored budget is damaged: it has no cost, or is later than the budget's own clock"
+    )]
+    Damaged {
+        /// Its place, from 0.
+        debit: usize,
     },
     /// Epsilon is stated under a weaker adjacency than the client means.
     #[error(
@@ -185,7 +288,77 @@ impl Budget {
     /// [`BudgetError::Limit`] for an epsilon that is not positive and finite, or a delta that is not between 0 and 1.
     pub fn new(client: ClientId, limits: Limits) -> Result<Self, BudgetError> {
         limits.validate()?;
-        Ok(Self { client, limits, book: ParticipationBook::new(), debits: Vec::new() })
+        let book = ParticipationBook::new();
+        Ok(Self { client, limits, clock: 0, curves: Vec::new(), debits: Vec::new(), book })
+    }
+
+    /// The same budget under other limits, as its owner has changed them. What was spent stays spent.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_limits(self, limits: Limits) -> Result<Self, BudgetError> {
+        limits.validate()?;
+        Ok(Self { limits, ..self })
+    }
+
+    /// Tells the budget the time. An earlier one than it was told before changes nothing.
+    pub fn advance(&mut self, now: Millis) {
+        self.clock = self.clock.max(now);
+    }
+
+    /// The latest time that the budget was told.
+    #[must_use]
+    pub fn clock(&self) -> Millis {
+        self.clock
+    }
+
+    /// The debits, oldest first.
+    #[must_use]
+    pub fn debits(&self) -> &[Debit] {
+        &self.debits
+    }
+
+    /// Epsilon of one debit alone, at the limit's delta.
+    ///
+    /// # Errors
+    /// As [`ParticipationBook::epsilon_of`].
+    pub fn cost_of(&self, debit: &Debit) -> Result<f64, AccountantError> {
+        self.book_of(|other| other == debit).epsilon_of(self.client.0, self.limits.delta)
+    }
+
+    /// Epsilon spent in the period that ends now, at the limit's delta; none without such a limit.
+    ///
+    /// # Errors
+    /// As [`ParticipationBook::epsilon_of`].
+    pub fn spent_in_period(&self) -> Result<Option<f64>, AccountantError> {
+        let spent = |period| self.book_in(period).epsilon_of(self.client.0, self.limits.delta);
+        self.limits.period.map(spent).transpose()
+    }
+
+    /// Epsilon spent on a task, at the limit's delta.
+    ///
+    /// # Errors
+    /// As [`ParticipationBook::epsilon_of`].
+    pub fn spent_on(&self, task: &TaskName) -> Result<f64, AccountantError> {
+        self.book_on(task).epsilon_of(self.client.0, self.limits.delta)
+    }
+
+    fn book_in(&self, period: Period) -> ParticipationBook {
+        let begin = self.clock.saturating_sub(u64::from(period.days) * DAY);
+        // From the beginning on, and before the first day nothing is over.
+        self.book_of(|debit| begin == 0 || debit.at > begin)
+    }
+
+    fn book_on(&self, task: &TaskName) -> ParticipationBook {
+        self.book_of(|debit| debit.participation.task == *task)
+    }
+
+    /// What some of the debits come to.
+    fn book_of(&self, counts: impl Fn(&Debit) -> bool) -> ParticipationBook {
+        let mut book = ParticipationBook::new();
+        let counting = self.debits.iter().filter(|debit| counts(debit));
+        counting.for_each(|debit| book.debit(self.client.0, &self.curves[debit.curve]));
+        book
     }
 
     /// Whose budget this is.
@@ -240,7 +413,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Checks that a round would not take the client past its limit.
+    /// Checks that a round would not take the client past the limit over everything that it ever joins.
     ///
     /// # Errors
     /// [`BudgetError::Exceeded`].
@@ -253,15 +426,34 @@ impl Budget {
         Ok(())
     }
 
-    /// As [`Self::check`], unless exactly this was debited already.
+    /// Checks that a round of a task would not take the client past any of its limits.
     ///
     /// # Errors
-    /// [`BudgetError::Exceeded`].
+    /// [`BudgetError::Exceeded`], [`BudgetError::Scope`].
+    pub fn check_all(&self, task: &TaskName, round: u64, cost: &RdpCurve) -> Result<(), BudgetError> {
+        self.check(round, cost)?;
+        let Limits { delta, period, per_task, .. } = self.limits;
+        let period = period.map(|period| (Scope::Days(period.days), period.epsilon, self.book_in(period)));
+        let per_task = per_task.map(|limit| (Scope::Task, limit, self.book_on(task)));
+        for (scope, limit, book) in period.into_iter().chain(per_task) {
+            if book.would_exceed(self.client.0, cost, delta, limit) {
+                let (client, task) = (self.client, task.clone());
+                let spent = book.epsilon_of(client.0, delta)?;
+                return Err(BudgetError::Scope { task, round, client, scope, spent, limit, delta });
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check_all`], unless exactly this was debited already.
+    ///
+    /// # Errors
+    /// As [`Self::check_all`].
     pub fn check_unpaid(&self, participation: &Participation, cost: &RdpCurve) -> Result<(), BudgetError> {
         if self.debits.iter().any(|debit| debit.participation == *participation) {
             return Ok(());
         }
-        self.check(participation.round, cost)
+        self.check_all(&participation.task, participation.round, cost)
     }
 
     /// Whether anything was debited for this round of the task.
@@ -275,12 +467,17 @@ impl Budget {
     /// byte of the upload is sent.
     ///
     /// # Errors
-    /// [`BudgetError::Exceeded`]; nothing is debited then.
+    /// As [`Self::check_all`]; nothing is debited then.
     pub fn debit(&mut self, participation: &Participation, cost: &RdpCurve) -> Result<(), BudgetError> {
         self.check_unpaid(participation, cost)?;
         if !self.debits.iter().any(|debit| debit.participation == *participation) {
             self.book.debit(self.client.0, cost);
-            self.debits.push(Debit { participation: participation.clone(), upload: None });
+            let curve = self.curves.iter().position(|known| known == cost).unwrap_or_else(|| {
+                self.curves.push(cost.clone());
+                self.curves.len() - 1
+            });
+            let participation = participation.clone();
+            self.debits.push(Debit { participation, at: self.clock, curve, upload: None });
         }
         Ok(())
     }
@@ -309,7 +506,7 @@ fn name(adjacency: Adjacency) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, BudgetError, Limits, Participation};
+    use super::{Budget, BudgetError, DAY, Limits, Participation, Period, Scope};
     use tacit_aggregation::identity::ClientId;
     use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
     use tacit_privacy::{Adjacency, RdpCurve, epsilon_spent};
@@ -320,7 +517,15 @@ mod tests {
     fn budget(epsilon: f64) -> Budget {
         let floors = Floors { n_min: 10, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
         let adjacency = Adjacency::ZeroOut;
-        let limits = Limits { epsilon, delta: DELTA, floors, adjacency, allow_central: false };
+        let limits = Limits {
+            epsilon,
+            delta: DELTA,
+            floors,
+            adjacency,
+            allow_central: false,
+            period: None,
+            per_task: None,
+        };
         Budget::new(ClientId(4), limits).expect("limits")
     }
 
@@ -378,12 +583,105 @@ mod tests {
     }
 
     #[test]
+    fn a_period_limits_what_is_spent_in_it_and_a_clock_set_back_opens_nothing() {
+        let cost = RdpCurve::gaussian(2.0);
+        let two = epsilon_spent(&cost.times(2), DELTA, 2).expect("stated");
+        let limits = Limits { period: Some(Period { days: 7, epsilon: two }), ..*budget(100.0).limits() };
+        let mut budget = Budget::new(ClientId(4), limits).expect("limits");
+        let start = 1_000 * DAY;
+        let refused = |budget: &mut Budget, round| match budget.debit(&part(round, 1), &cost) {
+            Err(BudgetError::Scope { scope: Scope::Days(7), spent, limit, .. }) => {
+                assert_eq!((spent, limit), (two, two))
+            }
+            other => panic!("{other:?}"),
+        };
+        budget.advance(start);
+        budget.debit(&part(1, 1), &cost).expect("nothing spent");
+        budget.advance(start + 6 * DAY);
+        budget.debit(&part(2, 1), &cost).expect("exactly the limit");
+        refused(&mut budget, 3);
+        budget.advance(start + 7 * DAY - 1);
+        refused(&mut budget, 3);
+        // The first debit is over, the second is not.
+        budget.advance(start + 7 * DAY);
+        budget.debit(&part(3, 1), &cost).expect("one of the two is a week old");
+        assert_eq!(budget.spent_in_period(), Ok(Some(two)));
+        refused(&mut budget, 4);
+
+        // Set back by years, and set back before the program starts again.
+        for earlier in [0, start - 900 * DAY, start + DAY] {
+            budget.advance(earlier);
+            assert_eq!(budget.clock(), start + 7 * DAY);
+            refused(&mut budget, 4);
+            let stored = postcard::to_stdvec(&budget).expect("plain data");
+            let mut again: Budget = postcard::from_bytes(&stored).expect("its own form");
+            assert_eq!(again, budget);
+            again.advance(earlier);
+            refused(&mut again, 4);
+        }
+        // A replay of what is paid is free whatever the time.
+        budget.debit(&part(3, 1), &cost).expect("paid");
+        assert_eq!(budget.debits().iter().map(|debit| debit.at).collect::<Vec<_>>().len(), 3);
+        // Its owner may raise a limit, and what was spent stays so.
+        let spent = budget.spent();
+        let raised = Limits { period: None, ..limits };
+        let mut budget = budget.with_limits(raised).expect("limits");
+        assert_eq!(budget.spent(), spent);
+        budget.debit(&part(4, 1), &cost).expect("no such limit");
+    }
+
+    #[test]
+    fn before_the_first_period_is_over_everything_counts() {
+        let cost = RdpCurve::gaussian(2.0);
+        let one = epsilon_spent(&cost, DELTA, 1).expect("stated");
+        let limits = Limits { period: Some(Period { days: 7, epsilon: one }), ..*budget(100.0).limits() };
+        let mut budget = Budget::new(ClientId(4), limits).expect("limits");
+        // A machine without a clock begins in 1970.
+        budget.debit(&part(1, 1), &cost).expect("nothing spent");
+        assert!(budget.debit(&part(2, 1), &cost).is_err());
+    }
+
+    #[test]
+    fn no_task_takes_more_than_a_tasks_share() {
+        let cost = RdpCurve::gaussian(2.0);
+        let one = epsilon_spent(&cost, DELTA, 1).expect("stated");
+        let limits = Limits { per_task: Some(one), ..*budget(100.0).limits() };
+        let mut budget = Budget::new(ClientId(4), limits).expect("limits");
+        budget.debit(&part(1, 1), &cost).expect("nothing spent");
+        let refused = budget.debit(&part(2, 1), &cost);
+        assert!(matches!(refused, Err(BudgetError::Scope { scope: Scope::Task, .. })), "{refused:?}");
+        let other = Participation { task: TaskName::new("u").expect("a plain name"), ..part(2, 1) };
+        budget.debit(&other, &cost).expect("another task");
+        assert_eq!(budget.spent_on(&other.task), Ok(one));
+        assert_eq!(budget.cost_of(&budget.debits()[0]), Ok(one));
+    }
+
+    #[test]
+    fn a_stored_budget_that_forgot_a_cost_or_its_time_is_refused() {
+        let mut budget = budget(100.0);
+        budget.advance(5);
+        budget.debit(&part(1, 1), &RdpCurve::gaussian(2.0)).expect("within the limit");
+        let good = serde_json::to_value(&budget).expect("plain data");
+        let damage: [fn(&mut serde_json::Value); 2] =
+            [|form| form["debits"][0]["curve"] = 1.into(), |form| form["clock"] = 4.into()];
+        for damage in damage {
+            let mut bad = good.clone();
+            damage(&mut bad);
+            let error = serde_json::from_value::<Budget>(bad).expect_err("damaged").to_string();
+            assert!(error.contains("debit 0"), "{error}");
+        }
+    }
+
+    #[test]
     fn limits_that_limit_nothing_are_refused() {
         let limits = *budget(1.0).limits();
         for (name, bad) in [
             ("epsilon", Limits { epsilon: f64::INFINITY, ..limits }),
             ("epsilon", Limits { epsilon: f64::NAN, ..limits }),
             ("epsilon", Limits { epsilon: 0.0, ..limits }),
+            ("period.epsilon", Limits { period: Some(Period { days: 1, epsilon: 0.0 }), ..limits }),
+            ("period.days", Limits { period: Some(Period { days: 0, epsilon: 1.0 }), ..limits }),
+            ("per_task", Limits { per_task: Some(f64::NAN), ..limits }),
             ("delta", Limits { delta: 0.0, ..limits }),
             ("delta", Limits { delta: 1.0, ..limits }),
         ] {

@@ -10,7 +10,7 @@ mod share;
 mod unmask;
 
 pub use collect::Uploaded;
-pub use join::{Joined, Member, Unmasked};
+pub use join::{Joined, Member, Unmasked, admit};
 pub use secrets::{JoinSecrets, NoiseRng};
 pub use share::Shared;
 pub use unmask::{Confirmed, Finished};
@@ -90,6 +90,14 @@ pub enum ParticipantError {
     /// The coordinator breaks the protocol.
     #[error(transparent)]
     Protocol(#[from] ClientError),
+    /// A member of the cohort that is no client any more.
+    #[error("client {client}, whom the identity root has shut out, is in the cohort of round {round}")]
+    RevokedMember {
+        /// The round.
+        round: u64,
+        /// The member.
+        client: ClientId,
+    },
     /// The coordinator asks for a step that is not due.
     #[error("the coordinator begins {asked}, but this client is in {state}: it leaves round {round}")]
     OutOfTurn {
@@ -119,6 +127,7 @@ impl Participant {
     ) -> Result<(Self, Vec<ClientMessage>), ParticipantError> {
         let out_of_turn =
             ParticipantError::OutOfTurn { round: self.round(), asked: message.step(), state: self.state() };
+        budget.advance(now);
         match (self, message) {
             (Self::Joined(state), ServerMessage::Cohort { list, adverts }) => {
                 let (next, answer) = state.share(list, adverts, budget, now)?;

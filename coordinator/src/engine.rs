@@ -144,6 +144,7 @@ impl Engine {
         self.account.save(&mut self.batch);
         if !self.batch.is_empty() {
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
+            crate::crash::durable_write();
         }
         if std::mem::take(&mut self.changed) {
             self.board.send_replace(Arc::new(self.picture()));

@@ -270,8 +270,8 @@ impl Publisher {
             .collect()
     }
 
-    /// Opens a published file at an offset, to be read in parts. The first time in this process all of it is compared with its
-    /// digest.
+    /// Opens a published file at an offset, to be read in parts. The first time in this process all of it is read and compared
+    /// with its digest, and others who open a file wait for that: call it where blocking is allowed.
     ///
     /// # Errors
     /// [`PublicationError::Damaged`] when it is not what it was: it is then moved away and no longer served.
@@ -280,8 +280,9 @@ impl Publisher {
         self.blobs.open_blob(digest, offset)
     }
 
-    /// Gives up the files of versions that are older than the newest `keep`, are not the present version of a channel, and not
-    /// the one that a channel goes back to. [`Self::sweep`] removes them once the batch is committed.
+    /// Gives up the files of versions that nobody needs: all but the newest `keep`, the present version of each channel, and the
+    /// one that it goes back to. Keep as many as an update may be stale. [`Self::sweep`] removes the files once the batch is
+    /// committed.
     ///
     /// # Errors
     /// As [`Self::list`].

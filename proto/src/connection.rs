@@ -37,6 +37,15 @@ const CONNECT: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to answer that.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// What a server says when it refuses a client's certificate.
+const REFUSALS: [AlertDescription; 6] = [
+    AlertDescription::CertificateExpired,
+    AlertDescription::UnknownCA,
+    AlertDescription::DecryptError,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateUnknown,
+];
 /// Port of a coordinator whose address names none.
 pub const DEFAULT_PORT: u16 = 8443;
 
@@ -119,22 +128,22 @@ impl ConnectionError {
         Self::find(status)
     }
 
-    /// The first of these errors among an error's causes.
+    /// The first of these errors among an error's causes, or what a refusal of this machine's certificate means.
     fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found.clone());
             }
+            // HTTP/2 keeps of the errors below it only their words.
+            let words = error.to_string();
+            let said = |alert: &AlertDescription| rustls::Error::AlertReceived(*alert).to_string() == words;
+            if let Some(alert) = REFUSALS.iter().find(|alert| said(alert)) {
+                return Self::of_alert(*alert);
+            }
             // An `io::Error` hides what it wraps from its causes.
             let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let inside: Option<&(dyn StdError + 'static)> = wrapped.map(|wrapped| wrapped as _);
-            for error in [Some(error), inside].into_iter().flatten() {
-                if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-                    return Self::of_alert(*alert);
-                }
-            }
-            cause = inside.or_else(|| error.source());
+            cause = wrapped.map(|wrapped| wrapped as _).or_else(|| error.source());
         }
         None
     }
@@ -143,7 +152,7 @@ impl ConnectionError {
         match alert {
             AlertDescription::CertificateExpired => Some(Self::Expired),
             AlertDescription::UnknownCA | AlertDescription::DecryptError => Some(Self::Foreign),
-            AlertDescription::BadCertificate | AlertDescription::UnsupportedCertificate => {
+            refusal if REFUSALS.contains(&refusal) => {
                 Some(Self::Credentials { problem: format!("the server says {alert:?}") })
             }
             _ => None,
@@ -290,6 +299,7 @@ fn split(address: &str) -> Option<(String, u16)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use sha2::Digest as _;
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
@@ -316,11 +326,56 @@ mod tests {
     #[test]
     fn a_cause_is_found_however_it_is_wrapped() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
-        let wrapped = io::Error::other(io::Error::other(alert));
-        let status = Status::from_error(Box::new(wrapped));
-        assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Expired));
+        let words = io::Error::other(alert.to_string());
+        for wrapped in [io::Error::other(io::Error::other(alert)), words] {
+            let status = Status::from_error(Box::new(wrapped));
+            assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Expired));
+        }
         let status = Status::from_error(Box::new(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&status), Some(ConnectionError::Foreign));
         assert_eq!(ConnectionError::of_status(&Status::internal("no")), None);
+    }
+
+    /// A TLS server that shows one certificate and signs with some key; gives its address.
+    async fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> String {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let key = ring::sign::any_supported_type(&key).unwrap();
+        // Not checked: the key may be another certificate's.
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (stream, _) = socket.accept().await.unwrap();
+            let open = acceptor.accept(stream).await;
+            // Kept open until the client is done with it.
+            tokio::time::sleep(CONNECT).await;
+            drop(open);
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_pinned_certificate_is_worth_nothing_without_its_key() {
+        let keys = [(); 2].map(|()| rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap());
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&keys[0]).unwrap();
+        let fingerprint = Fingerprint(sha2::Sha256::digest(certificate.der()).into());
+        for (key, stolen) in keys.iter().zip([false, true]) {
+            let address = serve(&certificate, key).await;
+            let server = Server::new(&address, Trust::Fingerprint(fingerprint)).unwrap();
+            let opened = server.open(Arc::new(server.config(None).unwrap())).await.map(|_| ());
+            if stolen {
+                assert!(matches!(opened, Err(ConnectionError::Untrusted { .. })), "{opened:?}");
+            } else {
+                assert_eq!(opened, Ok(()));
+            }
+        }
     }
 }

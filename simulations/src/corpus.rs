@@ -5,18 +5,19 @@
 mod cargo;
 mod folder;
 mod overlap;
-mod read;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use rayon::prelude::*;
+use tacit_client::code::{MAX_FILE_BYTES, Root, take};
+
 use crate::scenario::CorpusSettings;
-use read::Taken;
 
 pub use cargo::find_lock;
-pub use read::FileCounts;
+pub use tacit_client::code::{FileCounts, SourceFile};
 
 /// Where the fleet's code comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,15 +31,6 @@ pub enum CorpusSource {
     },
     /// One folder per developer, in any language: every file that is UTF-8 text.
     Folder(PathBuf),
-}
-
-/// One text file of a developer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Path inside the developer's folder with `/` between its parts; for a crate it begins with `name-version/`.
-    pub path: String,
-    /// Contents, cut at a line's end where the developer's size cap fell into this file.
-    pub text: String,
 }
 
 /// One simulated developer.
@@ -134,7 +126,7 @@ pub enum CorpusError {
         "no readable text files in {path}: of the files there, {} are binary or not UTF-8, {} empty, \
          {} larger than {MEGABYTES} MB and {} could not be opened",
         .counts.not_text, .counts.empty, .counts.too_large, .counts.unreadable,
-        MEGABYTES = read::MAX_FILE_BYTES >> 20
+        MEGABYTES = MAX_FILE_BYTES >> 20
     )]
     NoText {
         /// Where files were looked for.
@@ -184,7 +176,7 @@ impl Corpus {
         };
         let mut developers = Vec::with_capacity(folders.len());
         let mut any_text = false;
-        for Taken { developer, counts } in read::take_all(folders, settings.bytes_per_developer) {
+        for (developer, counts) in take_all(folders, settings.bytes_per_developer) {
             skipped.files.add(&counts);
             any_text |= !developer.files.is_empty();
             if developer.files.is_empty() {
@@ -229,6 +221,23 @@ impl Corpus {
         let bytes = developers.iter().map(Developer::bytes).sum();
         (bytes, developers.iter().map(|developer| developer.files.len() as u64).sum())
     }
+}
+
+/// Where one developer's files lie.
+struct Folder {
+    name: String,
+    roots: Vec<Root>,
+    /// Take only files with these extensions; any when there are none.
+    extensions: Vec<String>,
+}
+
+/// Reads all developers in parallel; the answers are in the order given, and may be without files.
+fn take_all(folders: Vec<Folder>, cap: u64) -> Vec<(Developer, FileCounts)> {
+    let read = |Folder { name, roots, extensions }| {
+        let (files, counts) = take(&roots, &extensions, cap);
+        (Developer { name, files }, counts)
+    };
+    folders.into_par_iter().map(read).collect()
 }
 
 /// Splits off the share of developers with the smallest hashes of their names, rounded to whole developers, at least one and

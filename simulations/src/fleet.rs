@@ -85,6 +85,8 @@ impl Fleet {
             adjacency: scenario.privacy.adjacency,
             // Whoever writes the scenario owns the clients too.
             allow_central: scenario.privacy.trust == Trust::Central,
+            period: None,
+            per_task: None,
         };
         let mut places = HashMap::with_capacity(developers.len());
         let mut clients = Vec::with_capacity(developers.len());

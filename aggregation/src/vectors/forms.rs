@@ -205,6 +205,7 @@ pub(super) fn forms(context: &Context) -> Value {
         "packed": packed(), "bitmaps": bitmaps(), "trees": trees(), "cohort": cohort(),
         "share_message": share_message(context), "masked_header": refusing_header(context),
         "contexts": contexts(), "seal": seal(context), "mask_keys": mask_keys(context), "share_check": weights(),
+        "root": super::root::root_forms(),
     })
 }
 

@@ -420,12 +420,38 @@ def check_forms(kat, context):
     assert not changes
 
 
+def check_root(forms):
+    """What the identity root signs, and who is eligible."""
+    unhex, secret = bytes.fromhex, bytes.fromhex(forms["secret"])
+    revoked = forms["revocations"]
+    numbers = [int(client) for client in revoked["clients"]]
+    assert numbers == sorted(set(numbers))
+    payload = fields(b"revocations", revoked["number"], *numbers)
+    same("revocations", payload, revoked["payload"])
+    same("revocations' signature", sign(secret, payload), revoked["signature"])
+    roster = forms["roster"]
+    members = [int(member["client"]) for member in roster["members"]]
+    assert members == sorted(set(members))
+    leaves = [leaf(member.to_bytes(8, "big")) for member in members]
+    same("roster's root", root(leaves), roster["root"])
+    times = roster["not_before"], roster["not_after"]
+    payload = fields(b"roster", roster["epoch"], unhex(roster["root"]), len(members), *times)
+    same("roster", payload, roster["payload"])
+    same("roster's signature", sign(secret, payload), roster["signature"])
+    for place, member in enumerate(roster["members"]):
+        assert member["index"] == place
+        same("membership", [sibling.hex() for sibling in path(leaves, place)], member["path"])
+        drawn = fields(b"eligible", unhex(roster["root"]), roster["period"], members[place])
+        same("ticket", sha256(drawn).digest(), member["ticket"])
+
+
 def main():
     kat = json.loads(pathlib.Path(__file__).with_name("kat.json").read_text())
     assert encode(multiply(ORDER, BASE)) == bytes(32) and decode(encode(BASE)) is not None
     context = check_round(kat["round"])
     check_pieces(kat, context)
     check_forms(kat, context)
+    check_root(kat["forms"]["root"])
     print(f"{checked} answers agree")
 
 

@@ -53,6 +53,12 @@ pub enum ModelError {
         /// The loss in nats per token.
         loss: f64,
     },
+    /// Training was stopped.
+    #[error("training was stopped before step {step}")]
+    Interrupted {
+        /// The local step.
+        step: usize,
+    },
     /// No such compute device.
     #[error("device `{0}` is not available; use `cpu`, or build with `--features wgpu` for `gpu`")]
     Device(String),

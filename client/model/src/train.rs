@@ -1,5 +1,7 @@
 //! Local training: from an adapter version and one owner's text to a delta; nothing here leaves the machine.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::Tensor;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -119,12 +121,30 @@ impl Trainer {
         text: &TokenStream,
         rng: &mut R,
     ) -> Result<LocalUpdate, ModelError> {
+        self.train_paced(adapter, settings, text, rng, || ControlFlow::Continue(()))
+    }
+
+    /// As [`Self::train`], asking before each step whether to go on; who is asked may take its time.
+    ///
+    /// # Errors
+    /// As [`Self::train`], and [`ModelError::Interrupted`].
+    pub fn train_paced<R: Rng>(
+        &self,
+        adapter: &Adapter,
+        settings: &LocalTraining,
+        text: &TokenStream,
+        rng: &mut R,
+        mut go_on: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<LocalUpdate, ModelError> {
         settings.validate(self.decoder.config().max_position_embeddings)?;
         let mut current = adapter.clone();
         let mut state = OptimizerState::new(&settings.optimizer, adapter.flat().len());
         let mut deal = text.deal(settings.sequence, rng);
         let mut losses = Vec::with_capacity(settings.steps);
         for step in 0..settings.steps {
+            if go_on().is_break() {
+                return Err(ModelError::Interrupted { step });
+            }
             let batch = deal.batch(settings.batch, rng);
             let (loss, gradient) = self.loss_and_gradient(&current, &batch)?;
             if !loss.is_finite() {

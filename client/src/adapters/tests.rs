@@ -395,6 +395,25 @@ fn a_crash_at_any_step_leaves_a_whole_version_or_none() {
     assert_eq!(world.current(), Some(2));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_and_nothing_is_half_installed() {
+    let mut world = World::new();
+    let first = world.say(Channel::Stable, 1);
+    world.follow(&first).unwrap();
+    let second = world.say(Channel::Stable, 2);
+    world.fetch(&second).unwrap();
+    let partial = world.folder.folder.join("record.partial");
+    std::os::unix::fs::symlink("/dev/full", &partial).unwrap();
+    let refused = world.install(&second);
+    let Err(InstallError::Disk { path, source }) = refused else { panic!("{refused:?}") };
+    assert_eq!((&path, source.kind()), (&partial, io::ErrorKind::StorageFull));
+    assert_eq!(world.current(), Some(1));
+    fs::remove_file(partial).unwrap();
+    world.follow(&second).unwrap();
+    assert_eq!(world.current(), Some(2));
+}
+
 #[test]
 fn only_what_is_needed_is_kept() {
     let mut world = World::new();

@@ -51,6 +51,35 @@ pub struct Unmasked {
     pub noise: NoiseRng,
 }
 
+/// The plan, if this client would join its round: it is the trusted coordinator's, for the base model that is here, within the
+/// floors, and the budget bears what it may cost. What depends on the cohort is checked when that is closed.
+///
+/// # Errors
+/// [`ParticipantError`] names what the plan or the budget lacks.
+pub fn admit<'a>(
+    signed: &'a SignedPlan,
+    member: &Member,
+    budget: &Budget,
+) -> Result<&'a RoundPlan, ParticipantError> {
+    let plan = signed.verify(&member.coordinator)?;
+    if plan.base_model != member.base_model {
+        return Err(ParticipantError::BaseModel { round: plan.round });
+    }
+    let client = member.certificate.client;
+    if budget.client() != client {
+        return Err(ParticipantError::ForeignBudget { client, budget: budget.client() });
+    }
+    let terms = plan.terms();
+    budget.check_terms(&terms, plan.privacy.adjacency, &plan.privacy.trust)?;
+    // The cost of the largest cohort; that of the one that comes together is checked when it is closed.
+    // Where this round is debited already, only the exact check of the closed cohort can tell a replay.
+    if !budget.has_paid_in(&plan.task, plan.round) {
+        let largest = terms.params(plan.cohort.max).map_err(ClientError::from)?;
+        budget.check_all(&plan.task, plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
+    }
+    Ok(plan)
+}
+
 impl Joined {
     /// Joins a round with an update that was trained from the adapter version `parent`.
     ///
@@ -109,23 +138,8 @@ impl Joined {
         now: Millis,
         secrets: JoinSecrets,
     ) -> Result<Self, ParticipantError> {
-        let plan = Arc::new(signed.verify(&member.coordinator)?.clone());
-        if plan.base_model != member.base_model {
-            return Err(ParticipantError::BaseModel { round: plan.round });
-        }
-        let client = member.certificate.client;
-        if budget.client() != client {
-            return Err(ParticipantError::ForeignBudget { client, budget: budget.client() });
-        }
+        let plan = Arc::new(admit(signed, member, budget)?.clone());
         let terms = plan.terms();
-        budget.check_terms(&terms, plan.privacy.adjacency, &plan.privacy.trust)?;
-        // The cost of the largest cohort; that of the one that comes together is checked when it is closed.
-        // Where this round is debited already, only the exact check of the closed cohort can tell a replay.
-        if !budget.has_paid_in(&plan.task, plan.round) {
-            let largest = terms.params(plan.cohort.max).map_err(ClientError::from)?;
-            budget.check(plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
-        }
-
         let expected = plan.privacy.dimension as usize;
         if delta.len() != expected {
             return Err(PipelineError::DimensionMismatch { expected, found: delta.len() }.into());

@@ -237,6 +237,30 @@ fn only_the_root_admits() {
 }
 
 #[test]
+fn an_answer_belongs_to_its_request() {
+    let mut world = World::new(12);
+    let token = world.token();
+    let request = world.request(&token);
+    world.enrolment.enrol(&request, NOW).unwrap();
+    let asked = world.enrolment.pending().unwrap().remove(0);
+    let [identity_key, transport_key] =
+        [(); 2].map(|()| IdentityKey::generate(&mut world.rng).public_key().0);
+    let swapped = Admission { identity_key, transport_key, ..asked.clone() };
+    let both = world.office.issue(&[asked, swapped], NOW + DAY, NOW, &mut world.rng).unwrap();
+    let [good, swapped] = both.as_slice() else { panic!("two answers") };
+    let refused = |answer: &Issued, reason: &str| {
+        let refused = world.enrolment.admit(std::slice::from_ref(answer), NOW).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    };
+    refused(swapped, "its keys are not the request's");
+    world.enrolment.admit(std::slice::from_ref(good), NOW).unwrap();
+    refused(swapped, "answered with another client or other keys");
+    let mut elsewhere = good.clone();
+    elsewhere.admission.ticket = [9; 32];
+    refused(&elsewhere, "came with another request");
+}
+
+#[test]
 fn a_refused_request_is_not_admitted() {
     let mut world = World::new(9);
     let token = world.token();
@@ -291,6 +315,12 @@ fn who_is_shut_out_stays_out_after_a_restart() {
     let forged = Revocations { number: 9, ..list };
     let refused = world.enrolment.set_revocations(forged);
     assert!(matches!(refused, Err(EnrolmentError::Revocations(RevocationError::Signature { .. }))));
+    let mut other = World::new(13);
+    let foreign = Enrolment::new(world.store.clone(), world.epoch, other.appointment.clone()).map(|_| ());
+    assert!(matches!(foreign, Err(EnrolmentError::Revocations(_))), "a store of another root: {foreign:?}");
+    let theirs = other.client().1.client;
+    let theirs = Revocations::from(other.office.revoke(&[theirs]).unwrap().clone());
+    assert!(world.again().set_revocations(theirs).is_err(), "another root's list");
     world.enrolment.unban(first).unwrap();
     assert_eq!(seen.borrow().reason(first), None);
     assert_eq!(world.again().excluded().borrow().reason(first), None);

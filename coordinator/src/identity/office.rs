@@ -407,7 +407,8 @@ mod tests {
         let [first, second] = both.as_slice() else { panic!("two requests, two answers") };
         assert_ne!(first.client, second.client);
         let noted = Admission { note: "again".into(), ..admission(1) };
-        assert_eq!(office.issue(&[noted], 9_999, 1_500, &mut rng).unwrap(), [first.clone()], "a repeat");
+        let again = office.issue(&[noted], 9_999, 1_500, &mut rng).unwrap();
+        assert_eq!(again.as_slice(), std::slice::from_ref(first), "a repeat");
         let certificate = Certificate::from_wire(&first.certificate).unwrap();
         assert_eq!(certificate.verify(&office.public_key(), 2_000), Ok(()));
         assert_eq!((certificate.client, certificate.public_key.0), (first.client, admission(1).identity_key));

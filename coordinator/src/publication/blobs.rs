@@ -225,11 +225,27 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_named_and_nothing_passes_for_whole() {
+        let (_folder, blobs) = blobs();
+        let digest: Digest = Sha256::digest(b"payload").into();
+        let part = blobs.path(&digest).with_extension(PART);
+        std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+        let refused = blobs.write(b"payload");
+        let Err(PublicationError::Disk { path, source }) = refused else { panic!("{refused:?}") };
+        assert_eq!((&path, source.kind()), (&part, io::ErrorKind::StorageFull));
+        assert!(matches!(blobs.open_blob(&digest, 0), Err(PublicationError::NoSuchFile { .. })));
+        fs::remove_file(part).unwrap();
+        assert_eq!(blobs.write(b"payload").unwrap(), digest);
+    }
+
     #[test]
     fn only_what_is_listed_is_kept() {
         let (_folder, blobs) = blobs();
         let kept = blobs.write(b"kept").unwrap();
         let dropped = blobs.write(b"dropped").unwrap();
+        assert_eq!(read(blobs.open_blob(&dropped, 0).unwrap()).concat(), b"dropped");
         fs::write(blobs.path(&[7; 32]).with_extension(PART), b"half").unwrap();
         assert_eq!(blobs.keep_only(&BTreeSet::from([kept])).unwrap(), 2);
         assert!(blobs.has(&kept) && !blobs.has(&dropped));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tacit_aggregation::identity::ClientId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +24,11 @@ const BACKLOG: u32 = 1_024;
 const QUEUE: usize = 64;
 /// How long to rest when the system cannot give another connection, for want of file descriptors, say.
 const REST: Duration = Duration::from_millis(100);
+
+/// How long a peer whose handshake failed has to read why.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// What such a peer may send meanwhile, in bytes.
+const FAREWELL_BYTES: u64 = 64 << 10;
 
 /// How many connections there may be, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,14 +171,22 @@ impl Welcome {
     ) {
         // Small answers must not wait for acknowledgements of earlier ones. It fails on a connection that is gone already.
         let _ = stream.set_nodelay(true);
+        let handshake = self.acceptor.accept(stream).into_fallible();
         let tls = tokio::select! {
-            tls = tokio::time::timeout(limits.handshake, self.acceptor.accept(stream)) => tls,
+            tls = tokio::time::timeout(limits.handshake, handshake) => tls,
             () = place.evicted() => return tracing::debug!(%address, "no room for a slow handshake"),
             () = queue.closed() => return,
         };
         let tls = match tls {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return tracing::debug!(%address, %error, "the handshake failed"),
+            Ok(Err((error, stream))) => {
+                tracing::debug!(%address, %error, "the handshake failed");
+                tokio::select! {
+                    _ = tokio::time::timeout(FAREWELL, part(stream)) => {}
+                    () = place.evicted() => {}
+                }
+                return;
+            }
             Err(_) => return tracing::debug!(%address, "the handshake took too long"),
         };
         let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
@@ -193,4 +207,12 @@ impl Welcome {
         // Nobody serves any more when this fails.
         let _ = queue.send(Ok(connection)).await;
     }
+}
+
+/// Ends a connection so that the other side reads the last that was said to it: closing one while bytes wait to be read would
+/// take the alert back.
+async fn part(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink()).await?;
+    Ok(())
 }

@@ -42,7 +42,10 @@ impl TransportKey {
     }
 
     /// The key as TLS uses it.
-    pub(super) fn signer(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    ///
+    /// # Errors
+    /// What TLS says of the key.
+    pub fn signer(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         let mut der = Zeroizing::new([0; PKCS8_HEADER.len() + 32]);
         let (header, secret) = der.split_at_mut(PKCS8_HEADER.len());
         header.copy_from_slice(&PKCS8_HEADER);

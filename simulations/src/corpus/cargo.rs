@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::CorpusError;
-use super::read::{Folder, Root};
+use tacit_client::code::Root;
+
+use super::{CorpusError, Folder};
 
 /// The developers that a lock file names.
 pub(super) struct Listed {
@@ -66,7 +67,7 @@ pub(super) fn developers(lock: &Path, cargo_home: &Path) -> Result<Listed, Corpu
     }
     let developers = developers
         .into_iter()
-        .map(|(name, roots)| Folder { name: name.to_owned(), roots, extension: Some("rs") })
+        .map(|(name, roots)| Folder { name: name.to_owned(), roots, extensions: vec!["rs".to_owned()] })
         .collect();
     Ok(Listed { developers, missing })
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::CorpusError;
-use super::read::{Folder, Root};
+use tacit_client::code::Root;
+
+use super::{CorpusError, Folder};
 
 pub(super) fn developers(path: &Path) -> Result<Vec<Folder>, CorpusError> {
     let failed = |source| CorpusError::Io { path: path.to_owned(), source };
@@ -14,7 +15,7 @@ pub(super) fn developers(path: &Path) -> Result<Vec<Folder>, CorpusError> {
         // A link is not followed: what it points to may lie outside, or be another developer.
         if entry.file_type().map_err(failed)?.is_dir() && !name.starts_with('.') {
             let root = Root { prefix: String::new(), path: entry.path() };
-            developers.push(Folder { name, roots: vec![root], extension: None });
+            developers.push(Folder { name, roots: vec![root], extensions: Vec::new() });
         }
     }
     if developers.is_empty() {

@@ -2,12 +2,24 @@
 
 use super::{Decoder, stored};
 use tacit_coordinator::{History, OptimizerState, PlanSettings};
+use tacit_proto::adapter::AdapterLayout;
 
 pub(super) const DECODERS: &[Decoder] = &[
+    Decoder { name: "adapter_layout", longest: 4 << 10, check: adapter_layout },
     Decoder { name: "history", longest: 4 << 10, check: history },
     Decoder { name: "optimizer_state", longest: 4 << 10, check: optimizer_state },
     Decoder { name: "plan_settings", longest: 4 << 10, check: plan_settings },
 ];
+
+fn adapter_layout(bytes: &[u8]) -> bool {
+    let Some(layout) = stored::json::<AdapterLayout>(bytes) else { return false };
+    let dimension = layout.dimension();
+    if layout.check(&layout.base_model, &layout.adapter).is_ok() && dimension <= 1 << 10 {
+        let initial = layout.initial().expect("a checked layout has coordinates");
+        assert_eq!((initial.values().len() as u64, initial.parent()), (dimension, &layout.base_model));
+    }
+    true
+}
 
 fn history(bytes: &[u8]) -> bool {
     let Some(mut history) = stored::either::<History>(bytes) else { return false };

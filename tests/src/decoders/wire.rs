@@ -9,7 +9,9 @@ use tacit_aggregation::messages::{
     UnmaskRequest, UnmaskShares,
 };
 use tacit_aggregation::params::{RoundParams, RoundTerms, TaskName, ThreatModel};
-use tacit_proto::{ClientMessage, CommitmentCache, RoundPlan, ServerMessage, SignedPlan, Wire};
+use tacit_proto::{
+    ClientMessage, CommitmentCache, RoundPlan, ServerMessage, SignedManifest, SignedPlan, Wire,
+};
 
 /// Longest input tried; what a cohort's size makes longer repeats itself.
 const LONGEST: usize = 8 << 10;
@@ -23,6 +25,7 @@ macro_rules! decoders {
 }
 
 pub(super) const DECODERS: &[Decoder] = decoders! {
+    "signed_manifest" => signed_manifest;
     "wire_advert" => |bytes| read(bytes).inspect(advert).is_some();
     "wire_certificate" => |bytes| read(bytes).inspect(certificate).is_some();
     "wire_client_message" => |bytes| read(bytes).inspect(client_message).is_some();
@@ -223,5 +226,19 @@ fn signed_plan(bytes: &[u8]) -> bool {
     assert_eq!(again.claimed_digest(), signed.claimed_digest());
     // Nobody can sign for the key that nobody has drawn; only the corpus holds a plan that verifies.
     let _ = signed.verify(&PublicKey([9; 32]));
+    true
+}
+
+/// Only the canonical form is accepted, so what is accepted is that form.
+fn signed_manifest(bytes: &[u8]) -> bool {
+    let Ok(signed) = SignedManifest::from_bytes(bytes) else { return false };
+    assert_eq!(signed.to_bytes(), bytes);
+    let _ = signed.verify(&PublicKey([9; 32]));
+    if let Ok(manifest) = signed.verify(&signed.claimed().coordinator) {
+        let names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+        assert!(
+            !names.is_empty() && names.is_sorted() && !names.iter().any(|name| name.contains(['/', '\\']))
+        );
+    }
     true
 }

@@ -1,6 +1,8 @@
 //! Evidence that crosses crates, in one binary: each module is one kind of it.
 
+mod connections;
 mod decoders;
 mod layering;
+mod publication;
 mod rounds;
 mod simulation;

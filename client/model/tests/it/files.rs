@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tacit_model::storage::{load_adapter, save_adapter};
+use tacit_model::storage::{load_adapter, save_adapter, trained_tensors};
 use tacit_model::{Adapter, BaseModel, LoraConfig, Projection};
 
 use crate::fixture::{adapter, device, model, model_folder};
@@ -83,6 +83,29 @@ fn adapters_survive_the_peft_layout_bit_for_bit() {
     let text = std::fs::read_to_string(&path).unwrap().replace("\"tacit_seed\": 11", "\"tacit_seed\": 12");
     std::fs::write(&path, text).unwrap();
     assert!(load_adapter(folder.path(), config).unwrap_err().to_string().contains("seed 12"));
+}
+
+#[test]
+fn the_trained_half_is_the_flat_vector_in_pieces() {
+    let model = model();
+    let config = model.decoder().config();
+    let targets = vec![Projection::Down, Projection::Key];
+    let lora = LoraConfig { rank: 3, alpha: 6.0, targets, seed: 11 }.validated(config).unwrap();
+    let tensors = trained_tensors(&lora, config);
+    let expected = [
+        ("layers.0.self_attn.k_proj.lora_B", [3, 16]),
+        ("layers.0.mlp.down_proj.lora_B", [3, 32]),
+        ("layers.1.self_attn.k_proj.lora_B", [3, 16]),
+        ("layers.1.mlp.down_proj.lora_B", [3, 32]),
+    ];
+    assert_eq!(tensors, expected.map(|(name, shape)| (name.to_owned(), shape)));
+    let length: usize = tensors.iter().map(|(_, shape)| shape[0] * shape[1]).sum();
+    assert_eq!(length, lora.dimension(config));
+    for projection in Projection::ALL {
+        assert_eq!(projection.name().parse::<Projection>().unwrap(), projection);
+        assert_eq!(serde_json::to_value(projection).unwrap(), projection.name());
+    }
+    assert!("lm_head".parse::<Projection>().unwrap_err().to_string().contains("q_proj, k_proj"));
 }
 
 #[test]

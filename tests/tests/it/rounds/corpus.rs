@@ -19,7 +19,11 @@ use tacit_privacy::ledger::{Commit, Debit, Entry, Event as Happened, Ledger, Rea
 use tacit_privacy::{
     AdaptiveClip, Adjacency, CentralMechanism, CentralRequest, ParticipationBook, RdpCurve, RoundMechanism,
 };
-use tacit_proto::{ClientMessage, CoordinatorKey, ServerMessage, Wire};
+use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
+use tacit_proto::manifest::{Origin, PublishedFile};
+use tacit_proto::{
+    AdapterShape, Channel, ClientMessage, CoordinatorKey, Manifest, ServerMessage, SignedManifest, Wire,
+};
 use tacit_tests::decoders;
 
 /// Most files of one kind.
@@ -273,6 +277,7 @@ fn pieces(corpus: &mut Corpus) {
     corpus.bad("basis_points", b"0.12345".to_vec());
     corpus.stored("rdp_curve", &RdpCurve::gaussian(1.5));
     corpus.stored("participation_book", &ParticipationBook::new());
+    published(corpus);
     let mut history = History::new();
     history.record(4, &[ClientId(3), ClientId(u64::MAX)]);
     corpus.json("history", &history);
@@ -291,6 +296,38 @@ fn pieces(corpus: &mut Corpus) {
     };
     corpus.json("participation", &participation);
     corpus.stored("participation", &participation);
+}
+
+/// What is said of published adapters.
+fn published(corpus: &mut Corpus) {
+    let layout = AdapterLayout {
+        base: "tacit-base".into(),
+        base_model: [4; 32],
+        adapter: AdapterShape { rank: 2, alpha: 4.0, targets: vec!["v_proj".into()], seed: 5 },
+        tensors: vec![TrainedTensor { name: "layers.0.self_attn.v_proj.lora_B".into(), shape: [2, 16] }],
+    };
+    corpus.json("adapter_layout", &layout);
+    let key = CoordinatorKey::from_bytes(&[7; 32]);
+    let first = Manifest {
+        task: TaskName::new("rust-completion").expect("a plain name"),
+        channel: Channel::Training,
+        serial: 0,
+        version: 0,
+        adapter: [1; 32],
+        parent: [4; 32],
+        base_model: [4; 32],
+        origin: None,
+        files: vec![PublishedFile { name: "trained.safetensors".into(), digest: [2; 32], size: 9 }],
+        created: 12,
+        coordinator: key.public_key(),
+    };
+    let origin = Some(Origin { plan: [5; 32], round: 6, entry: 11, entry_hash: [6; 32] });
+    let later = Manifest { channel: Channel::Stable, serial: 3, version: 2, origin, ..first.clone() };
+    for manifest in [first, later] {
+        let bytes = SignedManifest::sign(manifest, &key).expect("a manifest").to_bytes();
+        corpus.bad("signed_manifest", bytes[1..].to_vec());
+        corpus.good("signed_manifest", bytes);
+    }
 }
 
 #[test]

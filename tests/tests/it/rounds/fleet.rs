@@ -102,7 +102,15 @@ pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCh
 }
 
 pub(super) fn limits(epsilon: f64, floors: Floors) -> Limits {
-    Limits { epsilon, delta: terms::DELTA, floors, adjacency: Adjacency::ZeroOut, allow_central: false }
+    Limits {
+        epsilon,
+        delta: terms::DELTA,
+        floors,
+        adjacency: Adjacency::ZeroOut,
+        allow_central: false,
+        period: None,
+        per_task: None,
+    }
 }
 
 /// Everything that a client hears and says goes through its wire form.

@@ -1,30 +1,31 @@
-//! Reads one developer's files up to the size cap. Must never follow a link or depend on the order of a listing.
+//! Reads source code from folders up to a size cap, the same way for a client and for a simulated one. Must never follow a link
+//! or depend on the order of a listing.
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::path::PathBuf;
-
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{Developer, SourceFile, hash};
-
 /// Larger files are tables or generated code; they are skipped unread.
-pub(super) const MAX_FILE_BYTES: u64 = 4 << 20;
+pub const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Where one developer's files lie.
-pub(super) struct Folder {
-    pub(super) name: String,
-    pub(super) roots: Vec<Root>,
-    /// Take only files with this extension; any when none.
-    pub(super) extension: Option<&'static str>,
+/// One text file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path inside its root with `/` between its parts, after the root's prefix.
+    pub path: String,
+    /// Contents, cut at a line's end where the size cap fell into this file.
+    pub text: String,
 }
 
 /// A folder, and what its files' paths are prefixed with.
-pub(super) struct Root {
-    pub(super) prefix: String,
-    pub(super) path: PathBuf,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// What the paths begin with.
+    pub prefix: String,
+    /// The folder.
+    pub path: PathBuf,
 }
 
 /// Files by what became of them.
@@ -51,7 +52,8 @@ pub struct FileCounts {
 }
 
 impl FileCounts {
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds the counts of other files.
+    pub fn add(&mut self, other: &Self) {
         self.taken += other.taken;
         self.cut += other.cut;
         self.beyond_cap += other.beyond_cap;
@@ -64,17 +66,6 @@ impl FileCounts {
     }
 }
 
-/// A developer as read; `files` may be empty.
-pub(super) struct Taken {
-    pub(super) developer: Developer,
-    pub(super) counts: FileCounts,
-}
-
-/// Reads all developers in parallel; the answers are in the order given.
-pub(super) fn take_all(folders: Vec<Folder>, cap: u64) -> Vec<Taken> {
-    folders.into_par_iter().map(|folder| take(folder, cap)).collect()
-}
-
 /// A file found but not yet read.
 struct Found {
     order: [u8; 32],
@@ -83,9 +74,12 @@ struct Found {
     bytes: u64,
 }
 
-fn take(folder: Folder, cap: u64) -> Taken {
+/// Takes text files in the order of the SHA-256 of their paths until there are `cap` bytes, and identical ones once. Of an
+/// empty list of extensions any file is taken. The files come in the order of their paths.
+#[must_use]
+pub fn take(roots: &[Root], extensions: &[String], cap: u64) -> (Vec<SourceFile>, FileCounts) {
     let mut counts = FileCounts::default();
-    let mut found = list(&folder, &mut counts);
+    let mut found = list(roots, extensions, &mut counts);
     found.sort_by_key(|file| file.order);
     let mut files: Vec<SourceFile> = Vec::new();
     let mut seen = HashSet::new();
@@ -122,12 +116,12 @@ fn take(folder: Folder, cap: u64) -> Taken {
         files.push(SourceFile { path: file.path, text });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Taken { developer: Developer { name: folder.name, files }, counts }
+    (files, counts)
 }
 
-fn list(folder: &Folder, counts: &mut FileCounts) -> Vec<Found> {
+fn list(roots: &[Root], extensions: &[String], counts: &mut FileCounts) -> Vec<Found> {
     let mut found = Vec::new();
-    for root in &folder.roots {
+    for root in roots {
         let walk = WalkDir::new(&root.path).follow_links(false).into_iter();
         let visible = |entry: &walkdir::DirEntry| {
             entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
@@ -137,9 +131,9 @@ fn list(folder: &Folder, counts: &mut FileCounts) -> Vec<Found> {
                 counts.unreadable += 1;
                 continue;
             };
-            let fits = folder
-                .extension
-                .is_none_or(|extension| entry.path().extension().is_some_and(|other| other == extension));
+            let extension = entry.path().extension();
+            let fits = extensions.is_empty()
+                || extension.is_some_and(|found| extensions.iter().any(|wanted| found == wanted.as_str()));
             if !entry.file_type().is_file() || !fits {
                 continue;
             }
@@ -150,11 +144,16 @@ fn list(folder: &Folder, counts: &mut FileCounts) -> Vec<Found> {
                 continue;
             };
             let path = format!("{}{}", root.prefix, parts.join("/"));
-            let order = hash("tacit/corpus-order/v1", &path);
+            let order = order_of(&path);
             found.push(Found { order, path, location: entry.path().to_owned(), bytes: metadata.len() });
         }
     }
     found
+}
+
+/// Where a path stands in the order in which files are taken.
+fn order_of(path: &str) -> [u8; 32] {
+    Sha256::new().chain_update("tacit/corpus-order/v1").chain_update([0]).chain_update(path).finalize().into()
 }
 
 fn read_text(file: &Found, counts: &mut FileCounts) -> Option<String> {

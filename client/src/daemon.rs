@@ -1,0 +1,410 @@
+//! The client that runs unattended: asks for work, trains, takes part, installs. Must never say anything that is not stored, nor
+//! take part in anything while its owner has paused it or the coordinator contradicts itself.
+//!
+//! One loop does one thing at a time: a round that has begun goes first, then a contact with the coordinator, then it waits
+//! while training, on a thread of its own, goes on. Cryptography runs on the loop's thread; the connection is kept by another.
+
+mod backoff;
+mod call;
+mod contact;
+mod play;
+mod status;
+mod throttle;
+mod versions;
+mod work;
+
+pub use backoff::RETRY_AFTER;
+pub(crate) use backoff::{asked as retry_after, is_passing};
+pub use status::{FILE as STATUS_FILE, State, Status, TaskStatus};
+
+use crate::Millis;
+use crate::accounts::Accounts;
+use crate::budget::{Budget, BudgetError};
+use crate::credentials::Credentials;
+use crate::folder::{Folder, FolderError, Kind};
+use crate::ledger::{Contradiction, LedgerError, Watch};
+use crate::participant::Member;
+use crate::round::{Round, RoundError};
+use crate::settings::Settings;
+use crate::training::TrainingError;
+use backoff::{Backoff, jitter};
+use call::{CallError, Line};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tacit_aggregation::Digest;
+use tacit_aggregation::identity::RevocationList;
+use tacit_aggregation::params::TaskName;
+use tacit_model::{BaseModel, Compute, DecoderConfig};
+use tacit_proto::Wire as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use work::Training;
+
+/// The file that says that the owner has paused the client.
+pub const PAUSED: &str = "paused";
+const REVOCATIONS_FILE: &str = "revocations";
+const REVOCATIONS: Kind = Kind { code: 9, version: 1 };
+/// How often the wish to pause is looked for.
+const GLANCE: Duration = Duration::from_secs(1);
+/// First and longest wait after something went wrong here.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Why the client cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The limits limit nothing.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The ledger's head is not the coordinator's.
+    #[error(transparent)]
+    Ledger(LedgerError),
+    /// What is stored of a round cannot be used.
+    #[error(transparent)]
+    Round(RoundError),
+    /// The base model cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] TrainingError),
+}
+
+impl From<LedgerError> for DaemonError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Folder(error) => Self::Folder(error),
+            other => Self::Ledger(other),
+        }
+    }
+}
+
+impl From<RoundError> for DaemonError {
+    fn from(error: RoundError) -> Self {
+        match error {
+            RoundError::Folder(error) => Self::Folder(error),
+            other => Self::Round(other),
+        }
+    }
+}
+
+/// Why something is not done.
+#[derive(Debug)]
+enum Fault {
+    /// This program is told to stop.
+    Stopped,
+    /// The coordinator cannot be reached, or wants to be asked later.
+    Offline { problem: String, asked: Option<Duration> },
+    /// The coordinator says what cannot be right, or refuses.
+    Refused(String),
+    /// The coordinator contradicts itself; that is stored.
+    Contradiction(Box<Contradiction>),
+    /// This machine fails.
+    Local(DaemonError),
+}
+
+impl From<CallError> for Fault {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Stopped => Self::Stopped,
+            CallError::Refused(status) => {
+                let problem = format!("the coordinator says {}: {}", status.code(), status.message());
+                match backoff::is_passing(&status) {
+                    true => Self::Offline { problem, asked: backoff::asked(&status) },
+                    false => Self::Refused(problem),
+                }
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Contradiction(contradiction) => Self::Contradiction(contradiction),
+            LedgerError::Unsigned(error) => Self::Refused(error.to_string()),
+            LedgerError::Folder(error) => Self::Local(error.into()),
+        }
+    }
+}
+
+impl From<FolderError> for Fault {
+    fn from(error: FolderError) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+impl From<RoundError> for Fault {
+    fn from(error: RoundError) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+/// The base model that this client trains, as far as it has to be known all the time.
+#[derive(Debug)]
+pub struct Base {
+    /// SHA-256 of its files.
+    pub digest: Digest,
+    /// Its shape.
+    pub config: DecoderConfig,
+}
+
+impl Base {
+    /// Loads a model to see that it is whole, and lets go of it.
+    ///
+    /// # Errors
+    /// [`TrainingError::Model`].
+    pub fn read(folder: &Path) -> Result<Self, TrainingError> {
+        let model = BaseModel::load(folder, &Compute::Cpu.open()?)?;
+        Ok(Self { digest: model.digest(), config: model.decoder().config().clone() })
+    }
+}
+
+/// A client that runs.
+#[derive(Debug)]
+pub struct Daemon {
+    folder: Folder,
+    settings: Settings,
+    member: Member,
+    base: Base,
+    accounts: Accounts,
+    ledger: Watch,
+    revocations: Option<RevocationList>,
+    line: Line,
+    round: Option<Round>,
+    training: Option<Training>,
+    contradiction: Option<Contradiction>,
+    /// Tasks whose training failed, and when it may be tried again.
+    resting: BTreeMap<TaskName, Instant>,
+    status: Status,
+}
+
+impl Daemon {
+    /// A client as its folder has it. It stops when `stop` becomes true.
+    ///
+    /// # Errors
+    /// [`DaemonError`] names the file that cannot be used.
+    pub fn new(
+        folder: Folder,
+        settings: Settings,
+        credentials: &Credentials,
+        base: Base,
+        channel: Channel,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, DaemonError> {
+        let (client, coordinator) = (credentials.client(), credentials.issued.coordinator);
+        let limits = settings.limits.into();
+        let mut accounts = match Accounts::load(&folder)? {
+            Some(accounts) => Accounts { budget: accounts.budget.with_limits(limits)?, ..accounts },
+            None => Accounts::new(Budget::new(client, limits)?),
+        };
+        accounts.budget.advance(now());
+        accounts.store(&folder)?;
+        let revocations = match folder.read(REVOCATIONS_FILE, REVOCATIONS)? {
+            Some(bytes) => Some(
+                RevocationList::from_wire(&bytes)
+                    .map_err(|error| folder.damaged(REVOCATIONS_FILE, &error.to_string()))?,
+            ),
+            None => None,
+        };
+        let status = Status {
+            process: std::process::id(),
+            client: client.0,
+            coordinator: settings.coordinator.clone(),
+            ..Status::default()
+        };
+        let mut daemon = Self {
+            ledger: Watch::load(&folder, coordinator, client)?,
+            member: credentials.member(base.digest),
+            contradiction: Contradiction::load(&folder)?,
+            line: Line::new(channel, stop),
+            round: None,
+            training: None,
+            resting: BTreeMap::new(),
+            folder,
+            settings,
+            base,
+            accounts,
+            revocations,
+            status,
+        };
+        daemon.restore()?;
+        Ok(daemon)
+    }
+
+    /// Takes up the round that the folder holds.
+    fn restore(&mut self) -> Result<(), DaemonError> {
+        match Round::restore(&self.folder, &self.member, &mut self.accounts) {
+            Ok(round) => self.round = round,
+            Err(error @ RoundError::Refused { .. }) => {
+                self.problem(&error.to_string());
+                self.round = Round::restore(&self.folder, &self.member, &mut self.accounts)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(round) = &self.round {
+            tracing::info!(round = %round.name(), stage = round.stage(), "a round goes on where it was left");
+        }
+        Ok(())
+    }
+
+    /// Runs until told to stop. What is under way is left as it is stored.
+    ///
+    /// # Errors
+    /// [`DaemonError`] when a file of the folder is damaged. What passes, a full disk among it, is waited for.
+    pub async fn run(mut self) -> Result<(), DaemonError> {
+        let mut backoff = Backoff::new(SHORTEST, LONGEST);
+        let ended = loop {
+            let wait = match self.turn().await {
+                Ok(wait) => {
+                    backoff.reset();
+                    wait
+                }
+                Err(Fault::Stopped) => break Ok(()),
+                Err(Fault::Offline { problem, asked }) => {
+                    self.status.state = State::Offline;
+                    self.problem(&problem);
+                    backoff.next(asked)
+                }
+                Err(Fault::Refused(problem)) => {
+                    self.problem(&problem);
+                    backoff.next(None)
+                }
+                Err(Fault::Contradiction(contradiction)) => {
+                    tracing::error!(problem = contradiction.problem, "the coordinator contradicts itself");
+                    self.contradiction = Some(*contradiction);
+                    Duration::ZERO
+                }
+                Err(Fault::Local(DaemonError::Folder(error @ FolderError::Io { .. }))) => {
+                    // What could not be stored was not said. The disk has the truth.
+                    self.problem(&error.to_string());
+                    let wait = backoff.next(None);
+                    if self.pause_for(wait).await.is_err() {
+                        break Ok(());
+                    }
+                    match self.reload() {
+                        Ok(()) => Duration::ZERO,
+                        Err(DaemonError::Folder(FolderError::Io { .. })) => wait,
+                        Err(error) => break Err(error),
+                    }
+                }
+                Err(Fault::Local(error)) => break Err(error),
+            };
+            self.publish();
+            if self.pause_for(wait).await.is_err() {
+                break Ok(());
+            }
+        };
+        self.stop_training();
+        self.status.state = State::Stopped;
+        self.publish();
+        ended
+    }
+
+    /// Reads again what a failed write may have left in doubt.
+    fn reload(&mut self) -> Result<(), DaemonError> {
+        self.round = None;
+        if let Some(accounts) = Accounts::load(&self.folder)? {
+            self.accounts = accounts;
+        }
+        self.ledger = Watch::load(&self.folder, self.member.coordinator, self.member.certificate.client)?;
+        self.contradiction = Contradiction::load(&self.folder)?;
+        self.restore()
+    }
+
+    /// Does what there is to do. How long to wait then.
+    async fn turn(&mut self) -> Result<Duration, Fault> {
+        if self.line.is_stopped() {
+            return Err(Fault::Stopped);
+        }
+        if let Some(training) = self.training.take_if(|training| training.is_over()) {
+            self.trained(training)?;
+        }
+        if self.contradiction.is_some() {
+            self.stop_training();
+            return self.report().await;
+        }
+        // A round that has begun is over in seconds, and others wait for it.
+        if self.round.is_some() {
+            self.play().await?;
+        }
+        if self.is_paused() {
+            self.stop_training();
+            self.status.state = State::Paused;
+            return Ok(GLANCE);
+        }
+        let wish = self.contact().await?;
+        self.status.state = if self.training.is_some() { State::Training } else { State::Waiting };
+        if self.round.is_some() {
+            return Ok(Duration::ZERO);
+        }
+        let wait = self.settings.check_in.clamp(wish);
+        Ok(wait + jitter(wait / 10))
+    }
+
+    /// Waits, unless something happens before.
+    async fn pause_for(&mut self, wait: Duration) -> Result<(), CallError> {
+        let until = Instant::now() + wait;
+        let paused = self.is_paused();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && !self.line.is_stopped() {
+                return Ok(());
+            }
+            self.line.sleep(left.min(GLANCE)).await?;
+            if self.is_paused() != paused || self.training.as_ref().is_some_and(Training::is_over) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.folder.path().join(PAUSED).exists()
+    }
+
+    /// Tells the operator of a contradiction, once.
+    async fn report(&mut self) -> Result<Duration, Fault> {
+        self.status.state = State::Contradiction;
+        let Some(contradiction) = self.contradiction.as_mut().filter(|contradiction| !contradiction.reported)
+        else {
+            return Ok(LONGEST);
+        };
+        let (problem, evidence) = (contradiction.problem.clone(), contradiction.evidence.clone());
+        let report = tacit_proto::fleet::Report { problem, evidence };
+        match self.line.once(async |client| client.report(report).await).await {
+            Ok(_) => {
+                contradiction.reported = true;
+                contradiction.store(&self.folder)?;
+                Ok(LONGEST)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes what went wrong, for the owner.
+    fn problem(&mut self, problem: &str) {
+        tracing::warn!(problem, "something went wrong");
+        self.status.problem = Some((now(), problem.to_owned()));
+    }
+
+    /// Says how things stand.
+    fn publish(&mut self) {
+        let status = &mut self.status;
+        status.written = now();
+        status.round = self.round.as_ref().map(|round| round.name().to_string());
+        status.step = self.round.as_ref().map(|round| round.stage().to_owned());
+        status.ledger = self.ledger.size();
+        status.awaiting = self.accounts.awaiting.iter().map(|awaiting| awaiting.name().to_string()).collect();
+        status.epsilon_spent = self.accounts.budget.spent().unwrap_or(f64::MAX);
+        status.epsilon_limit = self.accounts.budget.limits().epsilon;
+        status.publish(self.folder.path());
+    }
+}
+
+/// Unix time in milliseconds, as this machine has it.
+#[must_use]
+pub fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
+}

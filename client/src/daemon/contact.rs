@@ -1,0 +1,207 @@
+//! A contact with the coordinator: what it says is checked, stored, and done. Must never act on a plan, a manifest or a ledger
+//! whose signature was not verified.
+
+use super::{Daemon, Fault, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
+use crate::folder::Kind;
+use crate::ledger::Verdict;
+use crate::participant::admit;
+use crate::round::{Round, RoundError};
+use crate::training::Job;
+use crate::update::Update;
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tacit_aggregation::Digest;
+use tacit_aggregation::params::TaskName;
+use tacit_proto::fleet::{CheckIn, MAX_ANNOUNCED, Offer, RoundName};
+use tacit_proto::ledger::{MAX_ROUNDS, Prove};
+use tacit_proto::{RoundPlan, SignedPlan, Wire as _};
+use tokio::time::Instant;
+
+/// The newest plan of each task, for the dry run.
+const PLANS: &str = "plans";
+const PLAN: Kind = Kind { code: 10, version: 1 };
+/// What follows a task's name there.
+const PLAN_SUFFIX: &str = ".plan";
+
+/// The newest plan of a task in a folder, as the coordinator signed it.
+pub(crate) fn stored_plans(
+    folder: &crate::folder::Folder,
+) -> Result<Vec<SignedPlan>, crate::folder::FolderError> {
+    let mut plans = Vec::new();
+    for name in folder.list(PLANS)? {
+        let file = format!("{PLANS}/{name}");
+        if let Some(bytes) = folder.read(&file, PLAN)? {
+            plans.push(
+                SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?,
+            );
+        }
+    }
+    Ok(plans)
+}
+
+impl Daemon {
+    /// Checks in, and does what there is to do. When the coordinator wants to hear again.
+    pub(super) async fn contact(&mut self) -> Result<Duration, Fault> {
+        let mut ready = Update::ready(&self.folder)?;
+        ready.truncate(MAX_ANNOUNCED);
+        let request = CheckIn {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            base_models: vec![self.base.digest],
+            ready,
+            ledger_size: self.ledger.size(),
+            revocations: self.revocations.as_ref().map_or(0, |list| list.number),
+        };
+        let answer = self.line.once(async |client| client.check_in(request).await).await?;
+        self.status.last_contact = Some(now());
+        self.accounts.budget.advance(now());
+        self.ledger.accept(&self.folder, &answer.ledger, now())?;
+        if let Some(list) = answer.revocations {
+            let verified = list.verify(&self.member.root, self.revocations.as_ref());
+            verified.map_err(|error| Fault::Refused(error.to_string()))?;
+            self.folder.write(REVOCATIONS_FILE, REVOCATIONS, &list.to_wire())?;
+            self.revocations = Some(list);
+        }
+        let revoked =
+            self.revocations.as_ref().is_some_and(|list| list.revokes(self.member.certificate.client));
+        if revoked {
+            self.stop_training();
+            return Err(Fault::Refused(
+                "the identity root has shut this client out: enrol anew, or ask the operator".into(),
+            ));
+        }
+        self.settle().await?;
+        self.status.tasks = BTreeMap::new();
+        let before = self.status.problem.clone();
+        for offer in answer.offers {
+            self.consider(offer).await?;
+            if self.round.is_some() {
+                return Ok(Duration::ZERO);
+            }
+        }
+        if self.status.problem == before {
+            self.status.problem = None;
+        }
+        Ok(Duration::from_millis(answer.retry_after))
+    }
+
+    /// Looks up in the ledger what became of the rounds that this client uploaded to.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        let awaited: Vec<_> = self.accounts.awaiting.iter().take(MAX_ROUNDS).cloned().collect();
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        let rounds = awaited.iter().map(|awaiting| awaiting.name()).collect();
+        let prove = Prove { since: self.ledger.size(), rounds };
+        let proof = self.line.once(async |client| client.prove(prove).await).await?;
+        self.ledger.accept(&self.folder, &proof, now())?;
+        for awaiting in awaited {
+            let verdict = self.ledger.judge(&self.folder, &awaiting, &proof, now())?;
+            if verdict != Verdict::Open {
+                let debited = verdict == Verdict::Debited;
+                tracing::info!(round = %awaiting.name(), debited, "the ledger says how the round ended");
+                self.accounts.awaiting.retain(|other| *other != awaiting);
+                self.accounts.store(&self.folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what an offer asks for, as far as this client wants to.
+    async fn consider(&mut self, offer: Offer) -> Result<(), Fault> {
+        let plan = match offer.plan.verify(&self.member.coordinator) {
+            Ok(plan) => plan.clone(),
+            Err(error) => {
+                self.problem(&error.to_string());
+                return Ok(());
+            }
+        };
+        let task = plan.task.clone();
+        let mut status = TaskStatus { excuse: offer.excuse.clone(), ..TaskStatus::default() };
+        status.installed = self.follow(&offer.manifest, &task).await?;
+        let training_version = offer.parent.as_ref().unwrap_or(&offer.manifest);
+        if let Err(error) = admit(&offer.plan, &self.member, &self.accounts.budget) {
+            status.refusal = Some(error.to_string());
+            self.status.tasks.insert(task.to_string(), status);
+            return Ok(());
+        }
+        self.keep_plan(&task, &offer.plan)?;
+        let mut update = Update::load(&self.folder, &task)?;
+        if update.as_ref().is_some_and(|update| plan.parents.binary_search(&update.parent).is_err()) {
+            // The task has moved on, and no cohort takes it any more.
+            Update::shred(&self.folder, &task)?;
+            update = None;
+        }
+        status.ready = update.is_some();
+        let name = RoundName { task: task.clone(), round: plan.round };
+        match update {
+            Some(update) if offer.join && self.accounts.may_join(&name) => {
+                let (member, rng) = (&self.member, &mut UnwrapErr(SysRng));
+                match Round::join(&self.folder, &offer.plan, member, &update, &self.accounts, now(), rng) {
+                    Ok(round) => {
+                        tracing::info!(round = %name, "joining");
+                        self.round = Some(round);
+                    }
+                    Err(RoundError::Folder(error)) => return Err(error.into()),
+                    Err(error) => status.refusal = Some(error.to_string()),
+                }
+            }
+            Some(_) => {}
+            None if offer.excuse.is_none() => {
+                let parent = training_version.clone();
+                self.prepare(plan, &parent).await?;
+            }
+            None => {}
+        }
+        self.status.tasks.insert(task.to_string(), status);
+        Ok(())
+    }
+
+    /// Begins to train for a plan, unless something is trained already or its task rests.
+    async fn prepare(&mut self, plan: RoundPlan, parent: &tacit_proto::SignedManifest) -> Result<(), Fault> {
+        let is_stale = |training: &super::Training| {
+            training.task == plan.task && plan.parents.binary_search(&training.parent).is_err()
+        };
+        if self.training.as_ref().is_some_and(is_stale) {
+            self.stop_training();
+        }
+        let rests = self.resting.get(&plan.task).is_some_and(|until| Instant::now() < *until);
+        if self.training.is_some() || rests {
+            return Ok(());
+        }
+        self.follow(parent, &plan.task).await?;
+        let Some((digest, values)) = self.version(parent, &plan.task)? else { return Ok(()) };
+        if !admits(&plan, &digest) {
+            self.problem(&format!(
+                "the version to train on for task {} is none that its plan admits",
+                plan.task
+            ));
+            return Ok(());
+        }
+        let job = Job {
+            plan,
+            parent: digest,
+            values,
+            base_model: self.settings.base_model.clone(),
+            code: self.settings.code.clone(),
+            cpu: self.settings.cpu,
+        };
+        self.train(job);
+        Ok(())
+    }
+
+    /// Keeps the plan for the dry run.
+    fn keep_plan(&self, task: &TaskName, plan: &SignedPlan) -> Result<(), Fault> {
+        let (file, wire) = (format!("{PLANS}/{task}{PLAN_SUFFIX}"), plan.to_wire());
+        let known = self.folder.read(&file, PLAN)?;
+        if known.is_none_or(|known| *known != wire) {
+            self.folder.write(&file, PLAN, &wire)?;
+        }
+        Ok(())
+    }
+}
+
+fn admits(plan: &RoundPlan, parent: &Digest) -> bool {
+    plan.parents.binary_search(parent).is_ok()
+}

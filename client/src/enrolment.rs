@@ -1,0 +1,180 @@
+//! Becoming a client: keys are drawn here, asked in with a one-time token, and the identity root's answer is waited for. Must
+//! never ask with keys that are not stored, nor keep credentials that are not for them.
+
+use crate::connection::{ConnectionError, Server};
+use crate::credentials::{Credentials, CredentialsError};
+use crate::folder::{Folder, FolderError, Kind};
+use crate::keys::ClientKeys;
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tacit_aggregation::Digest;
+use tacit_aggregation::identity::PublicKey;
+use tacit_proto::enrolment::{Enrol, Fetch};
+use tacit_proto::services::enrolment::enrolment_client::EnrolmentClient;
+use tonic::Status;
+use tonic::transport::Channel;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+const FILE: &str = "enrolment";
+const KIND: Kind = Kind { code: 11, version: 1 };
+
+/// A request that is under way. Everything of it is stored before it is sent, so that it goes on after a crash.
+pub struct Enrolment {
+    keys: ClientKeys,
+    token: String,
+    ticket: Option<Digest>,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enrolment")
+            .field("keys", &self.keys)
+            .field("ticket", &self.ticket.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct Form {
+    keys: Vec<u8>,
+    token: String,
+    ticket: Option<Digest>,
+}
+
+/// Why a machine does not become a client.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolmentError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// There is no connection.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The coordinator refuses.
+    #[error("the coordinator refuses ({code}): {message}. Ask its operator for a new token, and enrol with that", code = .0.code(), message = .0.message())]
+    Refused(Box<Status>),
+    /// What was issued cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The folder is a client's already.
+    #[error("{path} is enrolled already: `tacit-client forget` ends that, or give another folder")]
+    Enrolled {
+        /// The folder.
+        path: String,
+    },
+    /// Another request is under way in the folder.
+    #[error(
+        "another token is under way in {path}: leave --token out to go on with it, or `tacit-client forget` it"
+    )]
+    AnotherToken {
+        /// The folder.
+        path: String,
+    },
+    /// No request is under way, and there is no token for one.
+    #[error("nothing is under way in {path}: give the --token from the coordinator's operator")]
+    NoToken {
+        /// The folder.
+        path: String,
+    },
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Progress {
+    /// The identity root has not decided. When to ask again, if the coordinator says so.
+    Pending(Option<Duration>),
+    /// This machine is a client; its credentials are stored.
+    Done(Box<Credentials>),
+}
+
+impl Enrolment {
+    /// Begins with a token, or goes on with what is under way in the folder. The keys are stored when this returns.
+    ///
+    /// # Errors
+    /// [`EnrolmentError`].
+    pub fn begin<R: CryptoRng>(
+        folder: &Folder,
+        token: Option<&str>,
+        rng: &mut R,
+    ) -> Result<Self, EnrolmentError> {
+        let path = folder.path().display().to_string();
+        match Credentials::load(folder) {
+            Err(CredentialsError::Missing) => {}
+            Ok(_) => return Err(EnrolmentError::Enrolled { path }),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(form) = folder.load::<Form>(FILE, KIND)? {
+            if token.is_some_and(|token| token != form.token) {
+                return Err(EnrolmentError::AnotherToken { path });
+            }
+            let keys = ClientKeys::from_bytes(&form.keys);
+            let keys = keys.map_err(|error| folder.damaged(FILE, &error.to_string()))?;
+            return Ok(Self { keys, token: form.token.clone(), ticket: form.ticket });
+        }
+        let token = token.ok_or(EnrolmentError::NoToken { path })?.to_owned();
+        let begun = Self { keys: ClientKeys::generate(rng), token, ticket: None };
+        begun.store(folder)?;
+        Ok(begun)
+    }
+
+    fn store(&self, folder: &Folder) -> Result<(), FolderError> {
+        let (keys, token) = (self.keys.to_bytes().to_vec(), self.token.clone());
+        folder.store(FILE, KIND, &Form { keys, token, ticket: self.ticket })
+    }
+
+    /// SHA-256 digests of the public keys, identity first, to compare with what the operator sees.
+    #[must_use]
+    pub fn public_keys(&self) -> [PublicKey; 2] {
+        [self.keys.identity.public_key(), self.keys.transport.public_key()]
+    }
+
+    /// Asks in, if that is not done, and fetches what became of it. `root` is the identity root that the owner expects; `now` is
+    /// in Unix seconds.
+    ///
+    /// # Errors
+    /// [`EnrolmentError`]; the request may be gone on with after [`EnrolmentError::Connection`].
+    pub async fn advance(
+        &mut self,
+        folder: &Folder,
+        server: &Server,
+        root: Option<&PublicKey>,
+        now: u64,
+    ) -> Result<Progress, EnrolmentError> {
+        let mut client = EnrolmentClient::new(server.connect(None).await?);
+        let ticket = match self.ticket {
+            Some(ticket) => ticket,
+            None => match self.ask(&mut client).await {
+                Ok(ticket) => {
+                    self.ticket = Some(ticket);
+                    self.store(folder)?;
+                    ticket
+                }
+                Err(status) => return pending(status),
+            },
+        };
+        let issued = match client.fetch(Fetch { ticket }).await {
+            Ok(issued) => issued.into_inner(),
+            Err(status) => return pending(status),
+        };
+        let keys = ClientKeys::from_bytes(self.keys.to_bytes().as_slice());
+        let keys = keys.map_err(|error| folder.damaged(FILE, &error.to_string()))?;
+        let credentials = Credentials::new(keys, issued, root, now)?;
+        credentials.store(folder)?;
+        folder.shred(FILE)?;
+        Ok(Progress::Done(Box::new(credentials)))
+    }
+
+    async fn ask(&self, client: &mut EnrolmentClient<Channel>) -> Result<Digest, Status> {
+        let request: Enrol = self.keys.enrol(&self.token, env!("CARGO_PKG_VERSION"));
+        Ok(client.enrol(request).await?.into_inner().ticket)
+    }
+}
+
+/// What passes is waited for.
+fn pending(status: Status) -> Result<Progress, EnrolmentError> {
+    if crate::daemon::is_passing(&status) {
+        return Ok(Progress::Pending(crate::daemon::retry_after(&status)));
+    }
+    Err(EnrolmentError::Refused(Box::new(status)))
+}

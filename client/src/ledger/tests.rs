@@ -1,0 +1,201 @@
+//! A coordinator that lies about its ledger is caught, and what shows it is kept.
+
+use super::{Contradiction, LedgerError, PATIENCE, Verdict, Watch};
+use crate::accounts::Awaiting;
+use crate::folder::Folder;
+use crate::testing::{Book, Ends, NOW, World, task};
+use tacit_privacy::ledger::head::SignedHead;
+use tacit_proto::CoordinatorKey;
+
+const PLAN: [u8; 32] = [8; 32];
+/// This client; the cohort has it.
+const CLIENT: u64 = 7;
+const COHORT: [u64; 5] = [7, 17, 27, 37, 47];
+
+fn awaiting(round: u64, unmasked: bool) -> Awaiting {
+    Awaiting { task: task(), round, plan: PLAN, unmasked, since: NOW }
+}
+
+struct Setup {
+    _root: tempfile::TempDir,
+    folder: Folder,
+    world: World,
+    book: Book,
+    watch: Watch,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let (root, world) = (tempfile::tempdir().expect("a folder"), World::new());
+        let folder = Folder::open(root.path()).expect("new");
+        let client = world.members[0].certificate.client;
+        assert_eq!(client.0, CLIENT);
+        let watch = Watch::load(&folder, world.key.public_key(), client).expect("fresh");
+        Self { folder, book: Book::new(&world.key), watch, world, _root: root }
+    }
+
+    fn again(&self) -> Watch {
+        let client = self.world.members[0].certificate.client;
+        Watch::load(&self.folder, self.world.key.public_key(), client).expect("stored")
+    }
+
+    fn judge(&mut self, awaiting: &Awaiting, now: u64) -> Result<Verdict, LedgerError> {
+        let proof = self.book.prove(self.watch.size(), &[awaiting.round]);
+        self.watch.accept(&self.folder, &proof, NOW)?;
+        self.watch.judge(&self.folder, awaiting, &proof, now)
+    }
+
+    fn caught(&mut self, awaiting: &Awaiting, now: u64) -> Contradiction {
+        match self.judge(awaiting, now) {
+            Err(LedgerError::Contradiction(contradiction)) => {
+                let stored = Contradiction::load(&self.folder).expect("readable").expect("stored");
+                assert_eq!(stored, *contradiction);
+                stored
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_honest_ledger_says_how_each_round_ended() {
+    let mut setup = Setup::new();
+    for round in 1..=4 {
+        setup.book.reserve(round, PLAN);
+        assert_eq!(setup.judge(&awaiting(round, true), NOW).expect("honest"), Verdict::Open);
+        let (ends, unmasked, verdict) = match round {
+            1 => (Ends::Commit(&COHORT), true, Verdict::Debited),
+            2 => (Ends::Forfeit(&COHORT[..4]), true, Verdict::Debited),
+            3 => (Ends::Commit(&COHORT[1..]), false, Verdict::Spared),
+            _ => (Ends::Release, false, Verdict::Spared),
+        };
+        setup.book.end(round, ends);
+        assert_eq!(setup.judge(&awaiting(round, unmasked), NOW).expect("honest"), verdict, "{round}");
+        assert_eq!(setup.again().size(), 2 * round, "the head is stored");
+    }
+    assert_eq!(Contradiction::load(&setup.folder).expect("readable"), None);
+    // A round that was never unmasked and is not known any more: after a while it is nobody's.
+    assert_eq!(setup.judge(&awaiting(9, false), NOW).expect("honest"), Verdict::Open);
+    assert_eq!(setup.judge(&awaiting(9, false), NOW + PATIENCE + 1).expect("honest"), Verdict::Spared);
+}
+
+#[test]
+fn a_missing_debit_is_caught() {
+    type Lie = (fn(&mut Book), u64, &'static str);
+    let lies: [Lie; 6] = [
+        (|_| {}, NOW, "does not know it"),
+        (|book| book.reserve(1, PLAN), NOW + PATIENCE + 1, "still open"),
+        (
+            |book| {
+                book.reserve(1, PLAN);
+                book.end(1, Ends::Release);
+            },
+            NOW,
+            "releases it without cost",
+        ),
+        (
+            |book| {
+                book.reserve(1, PLAN);
+                book.end(1, Ends::Commit(&COHORT[1..]));
+            },
+            NOW,
+            "not among those debited",
+        ),
+        (
+            |book| {
+                book.reserve(1, PLAN);
+                book.end(1, Ends::Forfeit(&COHORT[1..]));
+            },
+            NOW,
+            "not among those debited",
+        ),
+        (
+            |book| {
+                book.reserve(1, [9; 32]);
+                book.end(1, Ends::Commit(&COHORT));
+            },
+            NOW,
+            "another plan",
+        ),
+    ];
+    for (lie, now, named) in lies {
+        let mut setup = Setup::new();
+        lie(&mut setup.book);
+        let contradiction = setup.caught(&awaiting(1, true), now);
+        assert!(contradiction.problem.contains(named), "{}", contradiction.problem);
+        let evidence: serde_json::Value = serde_json::from_slice(&contradiction.evidence).expect("JSON");
+        let head = hex::decode(evidence["shown"].as_str().expect("text")).expect("hexadecimal");
+        let head = SignedHead::from_bytes(head.as_slice().try_into().expect("a head"));
+        assert!(head.verify(&setup.world.key.public_key().0).is_ok(), "the evidence proves itself");
+    }
+}
+
+#[test]
+fn lists_and_entries_that_do_not_belong_are_caught() {
+    let mut setup = Setup::new();
+    setup.book.reserve(1, PLAN);
+    setup.book.end(1, Ends::Commit(&COHORT));
+    setup.book.reserve(2, PLAN);
+    setup.book.end(2, Ends::Commit(&COHORT));
+    let good = setup.book.prove(0, &[1, 2]);
+    setup.watch.accept(&setup.folder, &good, NOW).expect("honest");
+    let judge = |proof: &_| setup.watch.judge(&setup.folder, &awaiting(1, true), proof, NOW);
+    assert_eq!(judge(&good).expect("honest"), Verdict::Debited);
+    // Other participants than the entry commits to, one of them not even missing.
+    let mut padded = good.clone();
+    padded.rounds[0].participants[4].0 += 1;
+    let mut shorter = good.clone();
+    shorter.rounds[0].participants.pop();
+    let mut moved = good.clone();
+    moved.rounds[0].entries[1].index -= 1;
+    let mut altered = good.clone();
+    altered.rounds[0].entries[1].entry[40] ^= 1;
+    let mut foreign = good.clone();
+    foreign.rounds[0].entries = good.rounds[1].entries.clone();
+    for (name, lie) in [
+        ("padded", padded),
+        ("shorter", shorter),
+        ("moved", moved),
+        ("altered", altered),
+        ("foreign", foreign),
+    ] {
+        assert!(matches!(judge(&lie), Err(LedgerError::Contradiction(_))), "{name}");
+    }
+}
+
+#[test]
+fn a_fork_or_a_rollback_is_caught_also_after_a_restart() {
+    for rolled_back in [true, false] {
+        let mut setup = Setup::new();
+        setup.book.reserve(1, PLAN);
+        setup.book.end(1, Ends::Commit(&COHORT));
+        setup.judge(&awaiting(1, true), NOW).expect("honest");
+        // A coordinator that was put back to a backup, and perhaps went on from there.
+        let mut other = Book::new(&setup.world.key);
+        other.reserve(1, PLAN);
+        if !rolled_back {
+            other.end(1, Ends::Release);
+            other.reserve(2, PLAN);
+        }
+        let (mut watch, proof) = (setup.again(), other.prove(2, &[]));
+        let refused = watch.accept(&setup.folder, &proof, NOW).expect_err("a contradiction");
+        let LedgerError::Contradiction(contradiction) = refused else { panic!("{refused}") };
+        let evidence: serde_json::Value = serde_json::from_slice(&contradiction.evidence).expect("JSON");
+        assert!(evidence["seen"].is_string() && evidence["shown"].is_string());
+        assert_eq!(watch.size(), 2, "the memory is unchanged");
+        assert_eq!(setup.again().size(), 2);
+        let stored = Contradiction::load(&setup.folder).expect("readable").expect("stored");
+        stored.put_by(&setup.folder).expect("its owner has seen it");
+        assert_eq!(Contradiction::load(&setup.folder).expect("readable"), None);
+        assert_eq!(setup.folder.list("evidence").expect("there").len(), 1, "and it is kept");
+    }
+}
+
+#[test]
+fn a_stranger_s_head_proves_nothing() {
+    let mut setup = Setup::new();
+    let stranger = Book::new(&CoordinatorKey::from_bytes(&[66; 32]));
+    let refused = setup.watch.accept(&setup.folder, &stranger.prove(0, &[]), NOW).expect_err("unsigned");
+    assert!(matches!(refused, LedgerError::Unsigned(_)), "{refused}");
+    assert_eq!(Contradiction::load(&setup.folder).expect("readable"), None);
+}
