@@ -21,6 +21,7 @@ use crate::central::AdaptiveClip;
 use crate::round_mechanism::RoundMechanism;
 
 pub use chain::{Ledger, Open, verify, verify_against};
+pub use encoding::Decoder;
 pub use error::{LedgerError, Problem};
 pub use text::{Reason, Task, Text, TextError};
 

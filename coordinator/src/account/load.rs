@@ -5,7 +5,7 @@ use super::{Account, AccountantError, Entries, Members, Reservation};
 use crate::store::{Records, Store, StoreError};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
-use tacit_privacy::ledger::{Debit, Entry, Hash, LedgerError, Task, members_root};
+use tacit_privacy::ledger::{Debit, Decoder, Hash, LedgerError, Task, members_root};
 use tacit_privacy::{RdpCurve, RoundMechanism};
 
 /// Costs that are remembered while an account is loaded; those of a task's rounds differ by their survivors only.
@@ -53,7 +53,7 @@ impl Account {
     /// # Errors
     /// [`LoadError`].
     pub fn load(store: &dyn Store) -> Result<Self, LoadError> {
-        let (mut account, mut costs) = (Self::new(), Costs::default());
+        let (mut account, mut costs, mut decoder) = (Self::new(), Costs::default(), Decoder::new());
         loop {
             let next = account.ledger.size();
             let rows = Records(store).scan::<Entries>(&(), Some(&next), PAGE)?;
@@ -62,7 +62,7 @@ impl Account {
                 if index != account.ledger.size() {
                     return Err(contradicts::<Entries>(account.ledger.size(), "it is missing".into()).into());
                 }
-                let entry = Entry::decode(&encoded)?;
+                let entry = decoder.decode(&encoded)?;
                 account.ledger.restore(&entry)?;
                 if let Some(debit) = entry.event.debit() {
                     let paid = committed_to(store, index, &debit.participants_root)?;

@@ -1,10 +1,9 @@
 //! What clients are shown of the ledger. Must never sign a head over entries that a crash could undo.
 
-use super::tables::{self, LedgerRounds, contradicts};
-use super::{Account, Entries, Millis};
+use super::tables::{self, LedgerRounds, Members};
+use super::{Account, Millis};
 use crate::store::{Records, Store, StoreError};
 use tacit_aggregation::Digest;
-use tacit_privacy::ledger::Entry;
 use tacit_privacy::ledger::head::{Head, SignedHead};
 use tacit_proto::CoordinatorKey;
 use tacit_proto::fleet::RoundName;
@@ -46,18 +45,15 @@ impl Account {
     ) -> Result<Option<RoundEntries>, StoreError> {
         let key = (round.task.as_str().to_owned(), round.round);
         let Some(row) = Records(store).get::<LedgerRounds>(&key)? else { return Ok(None) };
-        let (mut entries, mut participants) = (Vec::new(), Vec::new());
+        let mut entries = Vec::new();
         for index in row.places() {
-            let Some(inclusion) = self.inclusion(index) else { continue };
-            let entry = tables::entry(store, index)?;
-            let read = Entry::decode(&entry);
-            let read = read.map_err(|error| contradicts::<Entries>(index, error.to_string()))?;
-            if read.event.debit().is_some() {
-                participants = tables::members(store, index)?;
+            if let Some(inclusion) = self.inclusion(index) {
+                entries.push(ProvedEntry { index, entry: tables::entry(store, index)?, inclusion });
             }
-            entries.push(ProvedEntry { index, entry, inclusion });
         }
-        Ok(Some(RoundEntries { round: round.clone(), entries, participants }))
+        // Whoever is a member of the entry that ended the round pays; nobody does after a release.
+        let paid = row.end.map(|end| Records(store).get::<Members>(&end)).transpose()?.flatten();
+        Ok(Some(RoundEntries { round: round.clone(), entries, participants: paid.unwrap_or_default() }))
     }
 
     /// The proof that an entry is under [`Self::signed_head`]; none for one that is not.

@@ -22,6 +22,8 @@ const RELEASE: &[u8] = b"release";
 const FORFEIT: &[u8] = b"forfeit";
 /// Name of the mechanism whose noise the coordinator adds; the others have the name of their clients' noise law.
 const CENTRAL: &[u8] = b"central";
+/// Mechanisms that a decoder remembers.
+const MOST_KNOWN: usize = 32;
 /// Says that the clip norm stays.
 const FIXED_CLIP: &[u8] = b"fixed-clip";
 /// Says that the clip norm adapts: its rule follows.
@@ -70,11 +72,35 @@ impl Entry {
     /// # Errors
     /// [`LedgerError::Malformed`] for anything but a whole canonical encoding of a feasible mechanism.
     pub fn decode(bytes: &[u8]) -> Result<Self, LedgerError> {
-        let mut reader = Reader { bytes, offset: 0 };
+        Decoder::new().decode(bytes)
+    }
+}
+
+/// Decodes many entries. Making a mechanism takes a thousand times longer than reading it, for its sampler is made with it;
+/// and the entries of a round, and most rounds of a task, have the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Decoder {
+    /// Encodings that were read before, the latest last.
+    known: Vec<(Vec<u8>, RoundMechanism)>,
+}
+
+impl Decoder {
+    /// That knows no mechanism.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`Entry::decode`].
+    ///
+    /// # Errors
+    /// As [`Entry::decode`].
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Entry, LedgerError> {
+        let mut reader = Reader { bytes, offset: 0, known: &mut self.known };
         if reader.field("tag")? != TAG {
             return Err(reader.malformed("not a version 1 ledger entry"));
         }
-        let entry = Self {
+        let entry = Entry {
             previous: reader.array("previous hash")?,
             time: u64::from_be_bytes(reader.array("time")?),
             task: reader.text("task")?,
@@ -169,12 +195,13 @@ impl Writer {
     }
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'k> {
     bytes: &'a [u8],
     offset: usize,
+    known: &'k mut Vec<(Vec<u8>, RoundMechanism)>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn malformed(&self, problem: &str) -> LedgerError {
         LedgerError::Malformed { offset: self.offset, problem: problem.to_owned() }
     }
@@ -261,6 +288,22 @@ impl<'a> Reader<'a> {
     }
 
     fn mechanism(&mut self) -> Result<RoundMechanism, LedgerError> {
+        // No encoding begins with another one, so what begins with a known one is that one.
+        let rest = &self.bytes[self.offset..];
+        if let Some((bytes, mechanism)) = self.known.iter().rev().find(|(bytes, _)| rest.starts_with(bytes)) {
+            self.offset += bytes.len();
+            return Ok(mechanism.clone());
+        }
+        let start = self.offset;
+        let mechanism = self.new_mechanism()?;
+        if self.known.len() == MOST_KNOWN {
+            self.known.remove(0);
+        }
+        self.known.push((self.bytes[start..self.offset].to_vec(), mechanism.clone()));
+        Ok(mechanism)
+    }
+
+    fn new_mechanism(&mut self) -> Result<RoundMechanism, LedgerError> {
         let name = self.field("mechanism")?;
         if name == CENTRAL {
             return Ok(self.central()?.into());
