@@ -27,7 +27,9 @@ pub struct Board {
 pub struct TaskView {
     /// Its settings.
     pub settings: Arc<TaskSettings>,
-    /// The plan of the round that is open or comes next.
+    /// Why nobody may take part now.
+    pub excuse: Option<&'static str>,
+    /// The plan of the round that is open or comes next; while there is none, of the last one.
     pub plan: Option<Arc<SignedPlan>>,
     /// Who is to join the round now, while its adverts are gathered.
     pub joining: Option<Arc<BTreeSet<ClientId>>>,

@@ -182,7 +182,10 @@ impl Engine {
     ) -> Result<Option<Recovered>, EngineError> {
         let name = task.settings.name().as_str().to_owned();
         let (since, invited) = match row.stage {
-            Stage::Ended(_) => return Ok(None),
+            Stage::Ended(_) => {
+                task.last_plan = SignedPlan::from_wire(&row.plan).ok().map(Arc::new);
+                return Ok(None);
+            }
             Stage::Planned => (None, Vec::new()),
             Stage::Open { since, invited } => (Some(since), invited),
         };

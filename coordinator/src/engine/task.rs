@@ -39,6 +39,8 @@ pub(super) struct Task {
     /// Since when there are enough of them for the smallest cohort.
     enough_since: Option<Millis>,
     last: Option<String>,
+    /// The plan of the last round that ended, shown while there is no other: clients install the version that it made.
+    pub(super) last_plan: Option<Arc<SignedPlan>>,
     problem: Option<String>,
 }
 
@@ -93,6 +95,7 @@ impl Task {
             ready: BTreeMap::new(),
             enough_since: None,
             last: None,
+            last_plan: None,
             problem: None,
         }
     }

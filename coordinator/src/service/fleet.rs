@@ -84,7 +84,7 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
     if !check_in.base_models.contains(&view.settings.plan.base_model) {
         return None;
     }
-    let excuse = view.settings.refuses_version(&check_in.version);
+    let excuse = view.excuse.map(str::to_owned).or_else(|| view.settings.refuses_version(&check_in.version));
     let join = excuse.is_none() && view.joining.as_ref().is_some_and(|invited| invited.contains(&client));
     let channels = view.channels.as_ref()?;
     let canary = canary_member(view.settings.name(), client, view.settings.publication.canary);
@@ -110,7 +110,7 @@ impl Fleet for FleetService {
         let waits = |update: &ReadyUpdate| {
             let view = board.tasks.get(&update.task);
             let allowed = view.is_some_and(|view| view.settings.refuses_version(&check_in.version).is_none());
-            allowed && view.is_some_and(|view| view.status.step == "waiting")
+            allowed && view.is_some_and(|view| view.excuse.is_none() && view.status.step == "waiting")
         };
         let ready: Vec<ReadyUpdate> = check_in.ready.iter().filter(|update| waits(update)).cloned().collect();
         let retry_after = if offers.iter().any(|offer| offer.join) {

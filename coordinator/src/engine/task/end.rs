@@ -94,6 +94,7 @@ impl Task {
         self.row.last_end = end.at;
         if let Some(plan) = self.plan.take() {
             self.store_round(&plan, Stage::Ended(end), tools);
+            self.last_plan = Some(plan.signed);
         }
         self.store_row(tools);
         self.forget_journal(round, tools);

@@ -16,7 +16,8 @@ impl Task {
         };
         TaskView {
             settings: Arc::clone(&self.settings),
-            plan: self.plan.as_ref().map(|plan| Arc::clone(&plan.signed)),
+            plan: self.plan.as_ref().map(|plan| &plan.signed).or(self.last_plan.as_ref()).cloned(),
+            excuse: self.excuse(),
             joining: self.open.as_ref().filter(|_| gathers).map(|open| Arc::clone(&open.invited)),
             channels: self.channels(publisher),
             status: TaskStatus {
@@ -33,6 +34,21 @@ impl Task {
                 last: self.last.clone(),
                 problem: self.problem.clone(),
             },
+        }
+    }
+
+    /// Why nobody may take part now.
+    fn excuse(&self) -> Option<&'static str> {
+        if self.open.is_some() {
+            None
+        } else if self.is_finished() {
+            Some("the task has had all its rounds")
+        } else if self.row.paused {
+            Some("the operator has paused the task")
+        } else if self.plan.is_none() {
+            Some("the next round is not planned yet")
+        } else {
+            None
         }
     }
 
