@@ -45,7 +45,7 @@ impl Init {
         let folder = data.path().display().to_string();
         let text = format!(
             "The coordinator's public key: {key}\n\nNext, where the identity root is:\n    tacit-coordinator identity appoint \
-             ROOT {key} --out appointment.json\nThen copy appointment.json into {folder}, and:\n    tacit-coordinator serve {folder}"
+             {key} --folder ROOT --out appointment.json\nThen copy appointment.json into {folder}, and:\n    tacit-coordinator serve {folder}"
         );
         super::answer(self.json, &json!({ "coordinator": key, "data": folder }), &text)
     }

@@ -45,7 +45,7 @@ pub enum DataError {
     },
     /// The root has not named this coordinator yet.
     #[error(
-        "{path} holds no {APPOINTMENT}: have the identity root name this coordinator, `tacit-coordinator identity appoint ROOT {key}`, \
+        "{path} holds no {APPOINTMENT}: have the identity root name this coordinator, `tacit-coordinator identity appoint {key} --folder ROOT`, \
          and copy the file here"
     )]
     NotAppointed {
