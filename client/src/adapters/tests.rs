@@ -379,11 +379,16 @@ fn a_crash_at_any_step_leaves_a_whole_version_or_none() {
     let staging = world.folder.folder.join(STAGING);
     fs::create_dir(&staging).unwrap();
     fs::write(staging.join("adapter_model.safetensors"), b"half").unwrap();
+    fs::write(staging.join("of an earlier client"), b"half").unwrap();
     fs::write(world.folder.folder.join("record.partial"), b"{").unwrap();
     fs::create_dir(world.folder.folder.join("1.removed")).unwrap();
     assert_eq!((world.current(), world.folder.versions().unwrap()), (None, vec![]));
     world.follow(&signed).unwrap();
     assert_eq!(world.current(), Some(1));
+    let entries = fs::read_dir(world.folder.version_folder(1)).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, [CONFIG, "adapter_model.safetensors", MANIFEST]);
     // Put together, but not yet the present one.
     let second = world.say(Channel::Stable, 2);
     world.fetch(&second).unwrap();

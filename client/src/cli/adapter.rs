@@ -203,7 +203,7 @@ fn describe(manifest: &Manifest) -> serde_json::Value {
         "base_model": hex::encode(manifest.base_model),
         "origin": origin,
         "created_ms": manifest.created,
-        "coordinator": manifest.coordinator.to_string(),
+        "coordinator": hex::encode(manifest.coordinator.0),
     })
 }
 
