@@ -552,5 +552,5 @@ fn a_hundred_thousand_participants_are_looked_through_quickly() {
     // Three rounds with the fewest survivors; and composing every client's curves would take many seconds.
     let due = ParticipationBook::new().epsilon_with(0, [costs[0]; 3], DELTA).expect("stated");
     assert!((largest - due).abs() < 1e-9 * due);
-    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
