@@ -413,3 +413,6 @@ impl Daemon {
 pub fn now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
 }
+
+#[cfg(test)]
+mod tests;

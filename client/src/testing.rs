@@ -26,6 +26,8 @@ use tacit_proto::{
 
 /// When everything happens, in Unix milliseconds.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
+/// Last second at which certificates are valid: of the year 2999.
+pub(crate) const NOT_AFTER: u64 = 32_503_679_999;
 /// Coordinates of an update.
 pub(crate) const DIMENSION: usize = 64;
 /// The base model's digest.
@@ -70,7 +72,7 @@ impl World {
         let members = (0..CLIENTS).map(|number| {
             let identity = Arc::new(IdentityKey::generate(&mut rng));
             let client = ClientId(u64::from(number) * 10 + 7);
-            let certificate = root.certify(client, identity.public_key(), NOW / 1000 + 3600);
+            let certificate = root.certify(client, identity.public_key(), NOT_AFTER);
             let (root, coordinator) = (root.public_key(), key.public_key());
             Member { root, coordinator, identity, certificate, base_model: BASE_MODEL }
         });

@@ -1,7 +1,6 @@
 //! `tacit-client status`, `pause`, `resume`, `budget`, `forget`: an owner's view of a client, and hold on it.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use clap::Args;

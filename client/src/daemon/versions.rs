@@ -17,12 +17,18 @@ impl Daemon {
         signed: &SignedManifest,
         task: &TaskName,
     ) -> Result<Option<u64>, Fault> {
-        match self.try_follow(signed, task).await? {
-            Ok(installed) => Ok(installed),
-            Err(error) => {
+        match self.try_follow(signed, task).await {
+            Ok(Ok(installed)) => Ok(installed),
+            // A version that cannot be had keeps nobody from taking part with an update of an earlier one.
+            Ok(Err(error)) => {
                 self.problem(&format!("task {task}: {error}"));
                 Ok(None)
             }
+            Err(Fault::Refused(problem)) => {
+                self.problem(&format!("task {task}: {problem}"));
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
         }
     }
 
