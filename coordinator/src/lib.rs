@@ -1,7 +1,8 @@
 //! The coordinator: plans, cohorts, rounds, the server's optimiser, and the budget of every release.
 //!
-//! Everything here is a value moved by messages and by the time that the caller passes in: no input or output, no ambient
-//! clock or randomness. It must never see a client's update, only the sum of many.
+//! Rounds, plans, cohorts and optimisers are values moved by messages and by the time that the caller passes in. Around them
+//! the [`engine`] makes everything durable before it is said, and the [`service`]s say it over TLS ([`serve`]). It must never
+//! see a client's update, only the sum of many.
 
 pub mod account;
 pub mod admins;

@@ -175,6 +175,11 @@ fn wrong_usage_ends_with_code_2() {
 fn help_is_what_newcomers_read() {
     for (line, name) in [
         ("--help", "help.txt"),
+        ("init --help", "help-init.txt"),
+        ("serve --help", "help-serve.txt"),
+        ("task create --help", "help-task-create.txt"),
+        ("round --help", "help-round.txt"),
+        ("client --help", "help-client.txt"),
         ("identity --help", "help-identity.txt"),
         ("identity issue --help", "help-identity-issue.txt"),
         ("identity renew --help", "help-identity-renew.txt"),

@@ -38,7 +38,7 @@ pub(crate) fn federate(
 ) -> Result<Federated, SimulationError> {
     let (scenario, progress) = (context.scenario, context.progress);
     let delta = scenario.privacy.delta;
-    let (mut history, mut account) = (History::new(), Account::new());
+    let (mut history, mut account) = (History::new(), Account::timeless());
     let (mut rounds, mut records) = (Vec::new(), Vec::new());
     let (mut bits, mut now, mut training_seconds) = (start, 0, 0.0);
     let mut stopped_early = None;

@@ -85,7 +85,7 @@ impl Task {
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
         let signed =
-            self.settings.plan(1, &state.adapter, &Account::new(), key, self.noise_key(1).as_ref())?;
+            self.settings.plan(1, &state.adapter, &Account::timeless(), key, self.noise_key(1).as_ref())?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

@@ -108,6 +108,9 @@ tuple_key!(A: 0, B: 1);
 tuple_key!(A: 0, B: 1, C: 2);
 tuple_key!(A: 0, B: 1, C: 2, D: 3);
 
+/// A record's key and value.
+pub type TypedRow<T> = (<T as Table>::Key, <T as Table>::Value);
+
 /// Reading typed records.
 #[derive(Clone, Copy)]
 pub struct Records<'a>(pub &'a dyn Store);
@@ -131,7 +134,7 @@ impl Records<'_> {
         prefix: &impl Key,
         from: Option<&T::Key>,
         limit: usize,
-    ) -> Result<Vec<(T::Key, T::Value)>, StoreError> {
+    ) -> Result<Vec<TypedRow<T>>, StoreError> {
         let from = from.map(Key::to_bytes).unwrap_or_default();
         let rows = self.0.scan(T::NAME, &prefix.to_bytes(), &from, limit)?;
         rows.into_iter().map(|(key, value)| Ok((typed::<T>(&key)?, decode::<T>(&key, &value)?))).collect()

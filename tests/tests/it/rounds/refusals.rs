@@ -292,12 +292,12 @@ fn a_client_that_crashed_after_its_upload_sends_the_same_bytes_and_pays_once() {
     assert_eq!(paid.book().rounds_of(client.0), 1);
     let resume = |plan: &_, parent, delta, budget: &Budget| {
         let secrets = JoinSecrets::from_bytes(&stored).expect("its own form");
-        Joined::resume(plan, &machine.member, parent, delta, budget, START + 2, secrets)
+        Joined::resume(plan, &machine.member, parent, delta, budget, START + 1, secrets)
     };
     let replay = |joined: Joined, shares: &ServerMessage, budget: &mut Budget| {
         let state = Participant::Joined(joined);
-        let (state, _) = state.answer(&heard.cohort, budget, START + 2).expect("the same list");
-        state.answer(shares, budget, START + 2)
+        let (state, _) = state.answer(&heard.cohort, budget, START + 1).expect("the same list");
+        state.answer(shares, budget, START + 1)
     };
 
     // With nothing left in the budget but this round's debit, the replay is still the same, and free.
@@ -312,7 +312,7 @@ fn a_client_that_crashed_after_its_upload_sends_the_same_bytes_and_pays_once() {
     assert_eq!(again, uploaded);
     assert_eq!(budget, before);
     assert_eq!((budget.spent(), budget.book().rounds_of(client.0)), (Ok(spent), 1));
-    let (state, _) = state.answer(&heard.maps, &mut budget, START + 2).expect("the round goes on");
+    let (state, _) = state.answer(&heard.maps, &mut budget, START + 1).expect("the round goes on");
     assert_eq!(state.state(), "confirmed");
 
     // A crash before the budget was stored: the same bytes, and the debit that was lost.
