@@ -1,6 +1,7 @@
 //! The command line of `tacit-coordinator`: one variant and one file for each command. Parses and prints, decides nothing.
 
 mod admin;
+mod doctor;
 mod identity;
 mod init;
 mod remote;
@@ -57,6 +58,10 @@ enum Command {
     Ledger(admin::LedgerCommand),
     /// Copy everything into a new folder, while the coordinator serves
     Backup(admin::Backup),
+    /// Make a data folder of a backup, after looking through it
+    Restore(doctor::Restore),
+    /// Look through a data folder that nobody serves: keys, ledger, tasks, files, open rounds
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the chosen command.
@@ -72,6 +77,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Adapter(command) => command.run(),
         Command::Ledger(command) => command.run(),
         Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     }
 }
 

@@ -2,8 +2,10 @@
 //! root's key, nor serve before it has said what it recovered.
 
 mod data;
+mod doctor;
 
 pub use data::{DataError, DataFolder};
+pub use doctor::{Diagnosis, Finding, examine};
 
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};

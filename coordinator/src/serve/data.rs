@@ -171,6 +171,21 @@ impl DataFolder {
         Ok(crate::files::sync(to.parent().unwrap_or(Path::new("."))).map_err(failed(to))?)
     }
 
+    /// Copies a folder that nobody serves, files and all, into a new one.
+    ///
+    /// # Errors
+    /// [`DataError::File`], [`DataError::Malformed`] when the folder exists.
+    pub fn copy_to(&self, to: &Path) -> Result<(), DataError> {
+        if to.exists() {
+            let problem = "it exists already: name a new folder".to_owned();
+            return Err(DataError::Malformed { path: to.to_owned(), problem });
+        }
+        let partial = to.with_extension("partial");
+        copy_tree(&self.0, &partial)?;
+        fs::rename(&partial, to).map_err(failed(to))?;
+        Ok(crate::files::sync(to.parent().unwrap_or(Path::new("."))).map_err(failed(to))?)
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -230,5 +245,19 @@ impl DataFolder {
 /// Copies a file with its permissions, durably.
 fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
     fs::copy(from, to).and_then(|_| fs::File::open(to)?.sync_all()).map_err(failed(to))?;
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<(), DataError> {
+    fs::create_dir_all(to).map_err(failed(to))?;
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            copy(&entry.path(), &target)?;
+        }
+    }
     Ok(())
 }
