@@ -13,8 +13,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use rand::SeedableRng as _;
-use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
 
@@ -112,5 +110,5 @@ fn now() -> anyhow::Result<u64> {
 
 /// A generator of secrets, from the operating system's randomness.
 fn secrets() -> anyhow::Result<ChaCha20Rng> {
-    ChaCha20Rng::try_from_rng(&mut SysRng).context("the operating system gives no randomness")
+    Ok(tacit_coordinator::serve::secrets()?)
 }

@@ -5,6 +5,7 @@
 
 pub mod board;
 pub mod command;
+mod figures;
 mod keeper;
 mod recover;
 pub mod tables;
@@ -12,6 +13,8 @@ mod task;
 
 pub use board::{Board, TaskStatus, TaskView};
 pub use command::{Commands, Handle, MOST_WAITING, Refused, Target};
+pub use figures::Figures;
+pub(crate) use figures::seconds;
 pub use recover::{EngineError, Recovered, Recovery};
 
 use crate::Millis;
@@ -19,10 +22,11 @@ use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
 use command::{Command, Reply};
+use rand_chacha::ChaCha20Rng;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tables::{RoundRow, Rounds, Stage};
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
@@ -82,6 +86,9 @@ pub struct Engine {
     /// Folders of ended rounds' vectors, to be removed once the end is durable.
     spent: Vec<PathBuf>,
     board: watch::Sender<Arc<Board>>,
+    figures: Figures,
+    /// Draws the secrets of rounds.
+    rng: ChaCha20Rng,
     changed: bool,
     /// Why nothing more may be made durable.
     failure: Option<PublicationError>,
@@ -143,7 +150,9 @@ impl Engine {
         }
         self.account.save(&mut self.batch);
         if !self.batch.is_empty() {
+            let began = Instant::now();
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
+            self.figures.commit(began.elapsed());
             crate::crash::durable_write();
         }
         if std::mem::take(&mut self.changed) {
@@ -171,6 +180,7 @@ impl Engine {
     }
 
     fn handle(&mut self, command: Command, now: Millis) {
+        self.figures.command();
         match command {
             Command::Ready { client, updates } => {
                 for update in updates {
@@ -212,6 +222,8 @@ impl Engine {
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
+            figures: &self.figures,
+            rng: &mut self.rng,
         };
         for task in self.tasks.values_mut() {
             task.tick(now, &mut tools);
@@ -228,6 +240,8 @@ impl Engine {
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
+            figures: &self.figures,
+            rng: &mut self.rng,
         };
         let mut more = false;
         for task in self.tasks.values_mut() {
@@ -254,6 +268,8 @@ impl Engine {
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
+            figures: &self.figures,
+            rng: &mut self.rng,
         };
         function(task, &mut tools)
     }
@@ -301,4 +317,6 @@ struct Tools<'a> {
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
     failure: &'a mut Option<PublicationError>,
+    figures: &'a Figures,
+    rng: &'a mut ChaCha20Rng,
 }

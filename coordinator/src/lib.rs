@@ -12,6 +12,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod files;
 pub mod identity;
+pub mod metrics;
 pub mod optimizer;
 pub mod plain;
 pub mod plan;

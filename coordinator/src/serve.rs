@@ -11,11 +11,15 @@ use crate::Millis;
 use crate::admins::{AdminError, ensure_first};
 use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
 use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::metrics::{CallFigures, CountCalls, Metrics};
 use crate::publication::{PublicationError, Publisher};
 use crate::service::{AdminService, Clock, EnrolmentService, FleetService};
 use crate::settings::ServerSettings;
 use crate::store::{RocksStore, Store, StoreError};
 use crate::tls::{Gate, Limits, Listener, ServerCertificate, TlsError, server_config};
+use rand::SeedableRng as _;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha20Rng;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +30,7 @@ use tacit_proto::services::DESCRIPTORS;
 use tacit_proto::services::admin::admin_server::AdminServer;
 use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 
@@ -68,6 +73,9 @@ pub enum ServeError {
     /// Operators' tokens.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// No keys can be drawn.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -93,8 +101,22 @@ pub enum ServeError {
     Thread(std::io::Error),
 }
 
+/// A generator of secrets, from the operating system's randomness.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn secrets() -> Result<ChaCha20Rng, NoRandomness> {
+    ChaCha20Rng::try_from_rng(&mut SysRng).map_err(|error| NoRandomness(error.to_string()))
+}
+
+/// The operating system gives no randomness.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gives no randomness: {0}")]
+pub struct NoRandomness(String);
+
 /// The system's time, in milliseconds since 1970.
 #[must_use]
+#[allow(clippy::disallowed_methods, reason = "the process is where time comes in")]
 pub fn system_clock() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
 }
@@ -112,6 +134,8 @@ pub struct Coordinator {
     admin: AdminService,
     clock: Clock,
     first_token: Option<PathBuf>,
+    calls: CallFigures,
+    metrics: Option<(Metrics, TcpListener)>,
 }
 
 impl Coordinator {
@@ -134,13 +158,13 @@ impl Coordinator {
             root: appointment.root(),
             clock: Arc::clone(&clock),
         };
-        let (engine, commands, handle, recovery) = Engine::start(setup)?;
+        let (engine, commands, handle, recovery) = Engine::start(setup, secrets()?)?;
         let first = ensure_first(
             rocks.as_ref(),
             engine.epoch(),
             &data.first_token(),
             clock() / 1000,
-            &mut rand::rng(),
+            &mut secrets()?,
         )?;
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
@@ -186,6 +210,18 @@ impl Coordinator {
             clock: Arc::clone(&clock),
         };
         let first_token = first.then(|| data.first_token());
+        let calls = CallFigures::default();
+        let metrics = match settings.metrics {
+            Some(address) => {
+                let listener = std::net::TcpListener::bind(address).and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    TcpListener::from_std(listener)
+                });
+                let listener = listener.map_err(|source| ServeError::Listen { address, source })?;
+                Some((Metrics::new(handle.clone(), &calls), listener))
+            }
+            None => None,
+        };
         Ok(Self {
             listener,
             fingerprint,
@@ -198,6 +234,8 @@ impl Coordinator {
             admin,
             clock,
             first_token,
+            calls,
+            metrics,
         })
     }
 
@@ -238,7 +276,9 @@ impl Coordinator {
     /// # Errors
     /// [`ServeError`].
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { listener, engine, mut ended, thread, enrolment, fleet, admin, clock, .. } = self;
+        let Self {
+            listener, engine, mut ended, thread, enrolment, fleet, admin, clock, calls, metrics, ..
+        } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -247,6 +287,7 @@ impl Coordinator {
             .build_v1()?;
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
+            .layer(CountCalls(calls))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -261,6 +302,8 @@ impl Coordinator {
                 let _ = stopped.await;
             });
         let mut server = std::pin::pin!(server);
+        // Ends with the process.
+        let metrics = metrics.map(|(metrics, listener)| tokio::spawn(metrics.serve(listener)));
         let result = tokio::select! {
             result = &mut server => result.map_err(ServeError::from),
             () = stop => Ok(()),
@@ -268,6 +311,9 @@ impl Coordinator {
         };
         health.set_not_serving::<FleetServer<FleetService>>().await;
         drop(stopping);
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
         // What waits for the engine is answered before the engine stops; what waits for a step is told to come back.
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             tracing::info!("some calls were still open");

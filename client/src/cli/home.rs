@@ -1,7 +1,7 @@
 //! What commands on a client's folder have in common. Must never make a folder where there is none.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -21,7 +21,7 @@ impl Home {
 
 /// How long ago a time is, or how far off, in words.
 pub(super) fn ago(at: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Duration::from_millis(tacit_client::daemon::now());
     let at = Duration::from_millis(at);
     match now.checked_sub(at) {
         Some(since) => format!("{} ago", span(since)),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use rand::SeedableRng as _;
+use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
+use rand_core::UnwrapErr;
 use tacit_client::credentials::Credentials;
 use tacit_client::daemon::{Base, Daemon};
 use tacit_client::folder::Folder;
@@ -38,7 +40,7 @@ impl Run {
         let settings = Settings::read(path)?;
         let credentials = Credentials::load(&folder)?;
         if self.dry_run {
-            let mut rng = ChaCha20Rng::from_rng(&mut rand::rng());
+            let mut rng = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
             let rehearsals = rehearse(&folder, &settings, &credentials, &mut rng)?;
             if self.json {
                 return say(&serde_json::to_string(&serde_json::json!({ "rounds": rehearsals }))?);

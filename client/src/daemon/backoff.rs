@@ -36,6 +36,7 @@ impl Backoff {
 }
 
 /// Uniform between nothing and `most`.
+#[allow(clippy::disallowed_methods, reason = "no secret, and nothing that is to be reproducible")]
 pub(super) fn jitter(most: Duration) -> Duration {
     most.mul_f64(rand::rng().random::<f64>())
 }

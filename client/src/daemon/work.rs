@@ -4,7 +4,9 @@ use super::{Daemon, Fault, now};
 use crate::training::{Job, TrainingError};
 use crate::update::Update;
 use rand::SeedableRng as _;
+use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
+use rand_core::UnwrapErr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -32,7 +34,7 @@ impl Training {
         let (task, parent) = (job.plan.task.clone(), job.parent);
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let work = move || job.run(&told, now(), &mut ChaCha20Rng::from_rng(&mut rand::rng()));
+        let work = move || job.run(&told, now(), &mut ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng)));
         let thread = std::thread::Builder::new().name("training".to_owned()).spawn(work);
         let thread = thread.map_err(|error| TrainingError::Threads(error.to_string()))?;
         Ok(Self { task, parent, stop, thread })

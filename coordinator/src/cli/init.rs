@@ -41,7 +41,7 @@ impl Init {
             ..ServerSettings::default()
         };
         let data = DataFolder::new(self.data);
-        let key = hex::encode(data.init(&settings)?.0);
+        let key = hex::encode(data.init(&settings, &mut super::secrets()?)?.0);
         let folder = data.path().display().to_string();
         let text = format!(
             "The coordinator's public key: {key}\n\nNext, where the identity root is:\n    tacit-coordinator identity appoint \

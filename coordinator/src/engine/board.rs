@@ -82,6 +82,8 @@ pub struct TaskStatus {
     pub deadline: Option<Millis>,
     /// Rounds that released a new version.
     pub committed: u64,
+    /// The largest epsilon over clients, as the last release stated it.
+    pub epsilon: Option<f64>,
     /// How the last round ended.
     pub last: Option<String>,
     /// Why the next round cannot be planned.

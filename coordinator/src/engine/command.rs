@@ -1,7 +1,7 @@
 //! What the engine is asked to do, and how to ask it. Must never wait without a bound: a full queue is said, not hidden.
 
-use super::Engine;
 use super::board::Board;
+use super::{Engine, Figures};
 use crate::Millis;
 use crate::round::Refusal;
 use crate::vectors::VectorFolder;
@@ -22,6 +22,9 @@ pub const MOST_WAITING: usize = 4096;
 /// An answer that comes once what it says is durable.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refused>>;
 
+/// What is done between two messages.
+pub(super) type Errand = Box<dyn FnOnce(&mut Engine, Millis) + Send>;
+
 /// Something for the engine to do.
 pub(super) enum Command {
     /// A client has updates ready.
@@ -35,7 +38,7 @@ pub(super) enum Command {
     /// What there is for a client after a step.
     Receive { client: ClientId, round: RoundName, after: Step, reply: Reply<Received> },
     /// Anything else, between two messages.
-    Call(Box<dyn FnOnce(&mut Engine, Millis) + Send>),
+    Call(Errand),
     /// Stop after what was taken so far.
     Stop,
 }
@@ -93,6 +96,7 @@ pub struct Handle {
     commands: SyncSender<Command>,
     waiting: Arc<AtomicUsize>,
     board: watch::Receiver<Arc<Board>>,
+    figures: Figures,
 }
 
 /// The engine's end of the queue.
@@ -103,10 +107,10 @@ pub struct Commands {
 
 impl Commands {
     /// A queue with its two ends.
-    pub(super) fn new(board: watch::Receiver<Arc<Board>>) -> (Handle, Self) {
+    pub(super) fn new(board: watch::Receiver<Arc<Board>>, figures: Figures) -> (Handle, Self) {
         let (commands, queue) = sync_channel(MOST_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
-        (Handle { commands, waiting: Arc::clone(&waiting), board }, Self { queue, waiting })
+        (Handle { commands, waiting: Arc::clone(&waiting), board, figures }, Self { queue, waiting })
     }
 
     /// The next command, waiting for it for a while; none when there is none. When nobody can ask any more: to stop.
@@ -127,6 +131,12 @@ impl Handle {
     #[must_use]
     pub fn board(&self) -> watch::Receiver<Arc<Board>> {
         self.board.clone()
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// Commands that wait for the engine.

@@ -4,7 +4,7 @@
 use super::command::Commands;
 use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRow, Tasks};
 use super::task::{Open, Planned, Task, vectors_of};
-use super::{Board, Engine, Handle, Refused, Setup, Stopped, Tools};
+use super::{Board, Engine, Figures, Handle, Refused, Setup, Stopped, Tools};
 use crate::Millis;
 use crate::account::{Account, LoadError};
 use crate::optimizer::OptimizerState;
@@ -13,6 +13,7 @@ use crate::round::{Driver, TaskState};
 use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
 use crate::vectors::{VectorError, VectorFolder};
+use rand_chacha::ChaCha20Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tacit_aggregation::params::TaskName;
@@ -100,15 +101,17 @@ pub struct Recovered {
 }
 
 impl Engine {
-    /// Starts from what is stored. Takes the lease: an engine that holds an earlier one can write no more.
+    /// Starts from what is stored; `rng` draws the secrets of rounds: from the operating system's randomness, but in tests.
+    /// Takes the lease: an engine that holds an earlier one can write no more.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn start(setup: Setup) -> Result<(Self, Commands, Handle, Recovery), EngineError> {
+    pub fn start(setup: Setup, rng: ChaCha20Rng) -> Result<(Self, Commands, Handle, Recovery), EngineError> {
         let epoch = setup.store.lease()?;
         let account = Account::load(setup.store.as_ref())?;
         let (board, shown) = watch::channel(Arc::new(Board::default()));
-        let (handle, commands) = Commands::new(shown);
+        let figures = Figures::default();
+        let (handle, commands) = Commands::new(shown, figures.clone());
         let mut engine = Self {
             setup,
             epoch,
@@ -118,6 +121,8 @@ impl Engine {
             waiting: Vec::new(),
             spent: Vec::new(),
             board,
+            figures,
+            rng,
             changed: true,
             failure: None,
             stopping: false,
@@ -182,7 +187,8 @@ impl Engine {
     ) -> Result<Option<Recovered>, EngineError> {
         let name = task.settings.name().as_str().to_owned();
         let (since, invited) = match row.stage {
-            Stage::Ended(_) => {
+            Stage::Ended(end) => {
+                task.epsilon = end.spent.map(|(epsilon, _)| epsilon).or(task.epsilon);
                 task.last_plan = SignedPlan::from_wire(&row.plan).ok().map(Arc::new);
                 return Ok(None);
             }
@@ -217,6 +223,8 @@ impl Engine {
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
+            figures: &self.figures,
+            rng: &mut self.rng,
         };
         let setup = task.setup(&planned, std::collections::BTreeSet::clone(&invited), &tools);
         let restored = Driver::restore(setup, task.state.clone(), journal, tools.account, now);
@@ -254,7 +262,7 @@ impl Engine {
         let state = TaskState { adapter, optimizer };
         // Better now than at its first round.
         let key = &self.setup.key;
-        let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut rand::rng()));
+        let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut self.rng));
         settings
             .plan
             .plan(1, &state.adapter, &self.account, key, noise.as_ref())
@@ -301,6 +309,8 @@ impl Engine {
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
+            figures: &self.figures,
+            rng: &mut self.rng,
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::round::{Driver, Event, Outcome, Outgoing, RoundSetup, TaskState};
 use crate::store::Records;
 use crate::task::TaskSettings;
 use crate::vectors::{Stored, VectorFolder};
+use rand_core::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(super) struct Task {
     /// Since when there are enough of them for the smallest cohort.
     enough_since: Option<Millis>,
     last: Option<String>,
+    /// The largest epsilon over clients, as the last release stated it.
+    pub(super) epsilon: Option<f64>,
     /// The plan of the last round that ended, shown while there is no other: clients install the version that it made.
     pub(super) last_plan: Option<Arc<SignedPlan>>,
     problem: Option<String>,
@@ -95,6 +98,7 @@ impl Task {
             ready: BTreeMap::new(),
             enough_since: None,
             last: None,
+            epsilon: None,
             last_plan: None,
             problem: None,
         }
@@ -257,7 +261,7 @@ impl Task {
 
     fn plan_next(&mut self, now: Millis, tools: &mut Tools<'_>) {
         let round = self.row.next_round;
-        let noise = self.settings.plan.central.map(|_| NoiseKey::generate(&mut rand::rng()));
+        let noise = self.settings.plan.central.map(|_| NoiseKey::generate(tools.rng));
         let key = &tools.setup.key;
         let signed = self.settings.plan.plan(round, &self.state.adapter, tools.account, key, noise.as_ref());
         *tools.changed = true;
@@ -308,7 +312,7 @@ impl Task {
         }
         let extra = wanted * schedule.overbooking as usize / 100;
         let size = able.len().min(wanted + extra);
-        let seed = rand::random();
+        let seed = tools.rng.next_u64();
         let unknown = History::new();
         let history = tools.account.history(self.settings.name()).unwrap_or(&unknown);
         match select(able, history, round, size, self.settings.eligibility.separation, seed) {

@@ -5,6 +5,7 @@ use crate::identity::Appointment;
 use crate::identity::forms::AppointmentError;
 use crate::settings::ServerSettings;
 use crate::store::RocksStore;
+use rand_core::CryptoRng;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ impl DataFolder {
     ///
     /// # Errors
     /// [`DataError::Exists`], [`DataError::File`].
-    pub fn init(&self, settings: &ServerSettings) -> Result<PublicKey, DataError> {
+    pub fn init<R: CryptoRng>(&self, settings: &ServerSettings, rng: &mut R) -> Result<PublicKey, DataError> {
         fs::create_dir_all(&self.0).map_err(failed(&self.0))?;
         #[cfg(unix)]
         {
@@ -109,7 +110,7 @@ impl DataFolder {
             problem: error.to_string(),
         })?;
         write_whole(&self.file(SETTINGS), text.as_bytes())?;
-        let key = CoordinatorKey::generate(&mut rand::rng());
+        let key = CoordinatorKey::generate(rng);
         let digits = Zeroizing::new(hex::encode(key.to_bytes().as_slice()));
         write_whole(&path, digits.as_bytes())?;
         Ok(key.public_key())

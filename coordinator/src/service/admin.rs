@@ -10,7 +10,7 @@ use crate::engine::{Handle, Refused};
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::identity::{Issued, Revocations};
 use crate::publication::{PublicationError, Publisher};
-use crate::serve::DataFolder;
+use crate::serve::{DataFolder, secrets};
 use crate::store::{Batch, Records, RocksStore, StoreError};
 use crate::task::TaskSettings;
 use serde_json::{Value, json};
@@ -284,7 +284,7 @@ impl AdminService {
                 Ok(json!({ "client": client.0, "banned": false }))
             }
             Order::Invite { count, valid_for, note } => {
-                let rng = &mut rand::rng();
+                let rng = &mut secrets().map_err(|error| Failure::Bad(error.to_string()))?;
                 let tokens = self.enrolment.invite(count as usize, valid_for, &note, now, rng)?;
                 Ok(json!({ "tokens": tokens, "expires": now + valid_for }))
             }

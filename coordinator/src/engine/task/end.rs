@@ -48,6 +48,10 @@ impl Task {
             reason = end.reason,
             "a round has ended"
         );
+        tools.figures.round_ended(self.name(), end.committed);
+        if let Some((epsilon, _)) = end.spent {
+            self.epsilon = Some(epsilon);
+        }
         if end.committed {
             self.row.committed += 1;
         }

@@ -31,6 +31,7 @@ impl Task {
                 wanted: self.settings.cohort(),
                 deadline: self.open.as_ref().and_then(|open| open.driver.deadline()),
                 committed: self.row.committed,
+                epsilon: self.epsilon,
                 last: self.last.clone(),
                 problem: self.problem.clone(),
             },
