@@ -24,6 +24,8 @@ use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
 mod end;
 mod view;
 
+/// Between two looks at what waiting clients have spent, in milliseconds.
+const BETWEEN_LOOKS: Millis = 500;
 /// Journal records that are deleted or read at once.
 const RECORDS_AT_ONCE: usize = 4096;
 
@@ -39,6 +41,8 @@ pub(super) struct Task {
     ready: BTreeMap<ClientId, (Digest, Millis)>,
     /// Since when there are enough of them for the smallest cohort.
     enough_since: Option<Millis>,
+    /// When it is looked again at who of them may take part.
+    next_look: Millis,
     last: Option<String>,
     /// The largest epsilon over clients, as the last release stated it.
     pub(super) epsilon: Option<f64>,
@@ -97,6 +101,7 @@ impl Task {
             open: None,
             ready: BTreeMap::new(),
             enough_since: None,
+            next_look: 0,
             last: None,
             epsilon: None,
             last_plan: None,
@@ -297,17 +302,22 @@ impl Task {
         });
         *tools.changed |= before != self.ready.len();
         let round = plan.round;
-        let able: Vec<ClientId> =
-            self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
-        if able.len() < terms.min as usize {
+        if self.ready.len() < terms.min as usize {
             self.enough_since = None;
             return;
         }
         let since = *self.enough_since.get_or_insert(now);
         let wanted = self.settings.cohort() as usize;
+        let waited = now >= since.saturating_add(schedule.patience);
         let rested = now >= self.row.last_end.saturating_add(schedule.pause);
-        let complete = able.len() >= wanted || now >= since.saturating_add(schedule.patience);
-        if !(rested && complete) {
+        // What each of them has spent takes a while to state: not at every tick.
+        if !(rested && (waited || self.ready.len() >= wanted) && now >= self.next_look) {
+            return;
+        }
+        self.next_look = now.saturating_add(BETWEEN_LOOKS);
+        let able: Vec<ClientId> =
+            self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
+        if able.len() < terms.min as usize || !(waited || able.len() >= wanted) {
             return;
         }
         let extra = wanted * schedule.overbooking as usize / 100;
