@@ -324,12 +324,30 @@ fn lines(fields: &Map<String, Value>) -> String {
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns in the order of the first row's fields, which all rows share.
+/// What people look for first; other columns follow in alphabetical order.
+const FIRST: [&str; 14] = [
+    "task",
+    "version",
+    "client",
+    "round",
+    "stage",
+    "step",
+    "ready",
+    "wanted",
+    "invited",
+    "cohort",
+    "paid",
+    "committed",
+    "epsilon",
+    "reason",
+];
+
 fn table(rows: &[Value]) -> String {
     let mut names: Vec<String> = Vec::new();
     for row in rows.iter().filter_map(Value::as_object) {
         names.extend(row.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
     }
+    names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     if names.is_empty() {
         return rows.iter().map(cell).collect::<Vec<_>>().join("\n");
     }

@@ -169,7 +169,7 @@ impl DataFolder {
             }
         }
         fs::rename(&partial, to).map_err(failed(to))?;
-        Ok(crate::files::sync(to.parent().unwrap_or(Path::new("."))).map_err(failed(to))?)
+        Ok(crate::files::sync(folder_of(to)).map_err(failed(to))?)
     }
 
     /// Copies a folder that nobody serves, files and all, into a new one.
@@ -184,7 +184,7 @@ impl DataFolder {
         let partial = to.with_extension("partial");
         copy_tree(&self.0, &partial)?;
         fs::rename(&partial, to).map_err(failed(to))?;
-        Ok(crate::files::sync(to.parent().unwrap_or(Path::new("."))).map_err(failed(to))?)
+        Ok(crate::files::sync(folder_of(to)).map_err(failed(to))?)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -241,6 +241,11 @@ impl DataFolder {
         let named = appointment.coordinator();
         if named == found { Ok(appointment) } else { Err(DataError::Another { path, named, found }) }
     }
+}
+
+/// The folder in which a name is.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Copies a file with its permissions, durably.

@@ -271,7 +271,14 @@ impl AdminService {
                 let excluded = Arc::clone(&self.enrolment.excluded().borrow());
                 let rows = clients.into_iter().map(|(id, client)| {
                     let excluded = excluded.reason(id).map(|reason| reason.to_string());
-                    json!({ "client": id.0, "excluded": excluded, "record": client })
+                    json!({
+                        "client": id.0.to_string(),
+                        "enrolled": client.enrolled_at,
+                        "not_after": client.not_after,
+                        "version": client.version,
+                        "excluded": excluded,
+                        "note": client.note,
+                    })
                 });
                 Ok(rows.collect())
             }
