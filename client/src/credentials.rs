@@ -24,12 +24,15 @@ pub struct Credentials {
     pub keys: ClientKeys,
     /// What the identity root made for both.
     pub issued: Issued,
+    /// What they are fetched with, and what the identity root makes when they end.
+    pub ticket: Digest,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Form {
     keys: Vec<u8>,
     issued: Vec<u8>,
+    ticket: Digest,
 }
 
 /// Credentials that this client cannot use.
@@ -78,6 +81,7 @@ impl Credentials {
     pub fn new(
         keys: ClientKeys,
         issued: Issued,
+        ticket: Digest,
         root: Option<&PublicKey>,
         now: u64,
     ) -> Result<Self, CredentialsError> {
@@ -96,7 +100,7 @@ impl Credentials {
         let signer = keys.transport.signer().map_err(|_| CredentialsError::Transport)?;
         // It compares the certificate's key with the signer's.
         CertifiedKey::new(chain, signer).keys_match().map_err(|_| CredentialsError::Transport)?;
-        Ok(Self { keys, issued })
+        Ok(Self { keys, issued, ticket })
     }
 
     /// The stored credentials. An expired certificate is for whoever is shown it to refuse.
@@ -109,7 +113,7 @@ impl Credentials {
             Issued::from_wire(&form.issued).map_err(|error| folder.damaged(FILE, &error.to_string()))?;
         let keys =
             ClientKeys::from_bytes(&form.keys).map_err(|error| folder.damaged(FILE, &error.to_string()))?;
-        Ok(Self { keys, issued })
+        Ok(Self { keys, issued, ticket: form.ticket })
     }
 
     /// Stores them.
@@ -117,8 +121,15 @@ impl Credentials {
     /// # Errors
     /// [`FolderError`].
     pub fn store(&self, folder: &Folder) -> Result<(), FolderError> {
-        let form = Form { keys: self.keys.to_bytes().to_vec(), issued: self.issued.to_wire() };
+        let form =
+            Form { keys: self.keys.to_bytes().to_vec(), issued: self.issued.to_wire(), ticket: self.ticket };
         folder.store(FILE, KIND, &form)
+    }
+
+    /// Whether they end within some time, or have ended; both in seconds.
+    #[must_use]
+    pub fn end_within(&self, time: u64, now: u64) -> bool {
+        self.issued.certificate.not_after < now.saturating_add(time)
     }
 
     /// This client.

@@ -148,7 +148,7 @@ impl From<RoundError> for Fault {
 }
 
 /// The base model that this client trains, as far as it has to be known all the time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Base {
     /// SHA-256 of its files.
     pub digest: Digest,
@@ -329,6 +329,7 @@ impl Daemon {
         }
         if self.contradiction.is_some() {
             self.stop_training();
+            self.close()?;
             return self.report().await;
         }
         // A round that has begun is over in seconds, and others wait for it.

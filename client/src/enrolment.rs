@@ -57,6 +57,11 @@ pub enum EnrolmentError {
     /// What was issued cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A renewal for somebody else.
+    #[error(
+        "the renewed certificate is of another client or coordinator: this machine keeps its old one; ask the operator"
+    )]
+    AnotherClient,
     /// The folder is a client's already.
     #[error("{path} is enrolled already: `tacit-client forget` ends that, or give another folder")]
     Enrolled {
@@ -159,7 +164,7 @@ impl Enrolment {
         };
         let keys = ClientKeys::from_bytes(self.keys.to_bytes().as_slice());
         let keys = keys.map_err(|error| folder.damaged(FILE, &error.to_string()))?;
-        let credentials = Credentials::new(keys, issued, root, now)?;
+        let credentials = Credentials::new(keys, issued, ticket, root, now)?;
         credentials.store(folder)?;
         folder.shred(FILE)?;
         Ok(Progress::Done(Box::new(credentials)))
@@ -169,6 +174,39 @@ impl Enrolment {
         let request: Enrol = self.keys.enrol(&self.token, env!("CARGO_PKG_VERSION"));
         Ok(client.enrol(request).await?.into_inner().ticket)
     }
+}
+
+/// Fetches what the identity root has made since, with the old ticket. The new credentials, which are stored; none where it has
+/// made nothing newer. `now` is in Unix seconds.
+///
+/// # Errors
+/// [`EnrolmentError`]; the old credentials are then what they were.
+pub async fn renew(
+    folder: &Folder,
+    credentials: &Credentials,
+    server: &Server,
+    now: u64,
+) -> Result<Option<Credentials>, EnrolmentError> {
+    let ticket = credentials.ticket;
+    let mut client = EnrolmentClient::new(server.connect(None).await?);
+    let issued = match client.fetch(Fetch { ticket }).await {
+        Ok(issued) => issued.into_inner(),
+        Err(status) => return Err(EnrolmentError::Refused(Box::new(status))),
+    };
+    if issued.certificate.not_after <= credentials.issued.certificate.not_after {
+        return Ok(None);
+    }
+    let keys = ClientKeys::from_bytes(credentials.keys.to_bytes().as_slice());
+    let keys = keys.map_err(|error| folder.damaged(FILE, &error.to_string()))?;
+    // The root and its coordinator stay: others would have to be asked for by the owner, as at enrolment.
+    let renewed = Credentials::new(keys, issued, ticket, Some(&credentials.issued.root), now)?;
+    if renewed.client() != credentials.client()
+        || renewed.issued.coordinator != credentials.issued.coordinator
+    {
+        return Err(EnrolmentError::AnotherClient);
+    }
+    renewed.store(folder)?;
+    Ok(Some(renewed))
 }
 
 /// What passes is waited for.

@@ -9,7 +9,8 @@ use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::UnwrapErr;
 use tacit_client::credentials::Credentials;
-use tacit_client::daemon::{Base, Daemon};
+use tacit_client::daemon::{Base, Daemon, now};
+use tacit_client::enrolment::renew;
 use tacit_client::folder::Folder;
 use tacit_client::rehearsal::{Rehearsal, rehearse};
 use tacit_client::settings::Settings;
@@ -20,6 +21,10 @@ use super::say;
 
 /// How long what still runs after the last turn may take to end.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long before its end a certificate is renewed, in seconds: 30 days.
+const RENEW: u64 = 30 * 24 * 3600;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -50,27 +55,77 @@ impl Run {
         super::log(self.json);
         let base =
             Base::read(&settings.base_model).context("the base model of the settings cannot be used")?;
-        let (tell, stop) = watch::channel(false);
+        drop(folder);
         // One thread keeps the connection, this one runs the loop.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let ended = runtime.block_on(self.keep_running(&settings, &base));
+        runtime.shutdown_timeout(LEAVE);
+        ended
+    }
+
+    /// Runs until told to stop; begins anew when there are new credentials.
+    async fn keep_running(&self, settings: &Settings, base: &Base) -> anyhow::Result<()> {
+        let path = self.home.path();
         let server = settings.server(path)?;
-        let daemon = {
-            let _inside = runtime.enter();
-            let certificate = credentials.issued.transport_certificate.as_slice();
-            let channel = server.channel(Some((certificate, &credentials.keys.transport)))?;
-            Daemon::new(folder, settings, &credentials, base, channel, stop)?
-        };
-        runtime.spawn(async move {
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
             signalled().await;
             tracing::info!("stopping");
             tell.send_replace(true);
-            // The receiver learns of it by the value: the sender stays until the program ends.
+            // The sender stays until the program ends: without one nobody could be told.
             std::future::pending::<()>().await;
         });
-        tracing::info!(client = credentials.client().0, coordinator = %server, "running");
-        let ended = runtime.block_on(daemon.run());
-        runtime.shutdown_timeout(LEAVE);
-        Ok(ended?)
+        loop {
+            let folder = Folder::open_existing(path)?;
+            let mut credentials = Credentials::load(&folder)?;
+            let mut told = told.clone();
+            if credentials.end_within(RENEW, now() / 1000) {
+                let renewed = tokio::select! {
+                    _ = told.wait_for(|told| *told) => return Ok(()),
+                    renewed = renew(&folder, &credentials, &server, now() / 1000) => renewed,
+                };
+                match renewed {
+                    Ok(Some(renewed)) => credentials = renewed,
+                    Ok(None) => {
+                        tracing::warn!("the certificate ends soon, and the identity root has not renewed it")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the certificate ends soon, and could not be renewed")
+                    }
+                }
+            }
+            let certificate = credentials.issued.transport_certificate.as_slice();
+            let channel = server.channel(Some((certificate, &credentials.keys.transport)))?;
+            let (stop, stopped) = watch::channel(*told.borrow());
+            let daemon = Daemon::new(folder, settings.clone(), &credentials, base.clone(), channel, stopped)?;
+            tracing::info!(client = credentials.client().0, coordinator = %server, "running");
+            let watched = async {
+                tokio::select! {
+                    _ = told.wait_for(|told| *told) => {}
+                    () = ending(&credentials) => {}
+                }
+                stop.send_replace(true);
+            };
+            let run = daemon.run();
+            tokio::pin!(run);
+            tokio::select! {
+                ended = &mut run => ended?,
+                () = watched => run.await?,
+            }
+            if *told.borrow() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Ends when it is time to look for a renewal: the next day, once the credentials end soon.
+async fn ending(credentials: &Credentials) {
+    loop {
+        tokio::time::sleep(DAY).await;
+        if credentials.end_within(RENEW, now() / 1000) {
+            return;
+        }
     }
 }
 

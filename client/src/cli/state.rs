@@ -1,4 +1,5 @@
 //! `tacit-client status`, `pause`, `resume`, `budget`, `forget`: an owner's view of a client, and hold on it.
+//! Must never change what a running client holds.
 
 use std::fs;
 

@@ -31,8 +31,6 @@ pub(super) enum CallError {
 pub(super) struct Line {
     pub(super) client: FleetClient<Channel>,
     pub(super) stop: watch::Receiver<bool>,
-    /// Attempts that failed since the last that did not.
-    pub(super) failures: u32,
 }
 
 impl Line {
@@ -40,7 +38,7 @@ impl Line {
         let client = FleetClient::new(channel)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(Received::MAX_BYTES);
-        Self { client, stop, failures: 0 }
+        Self { client, stop }
     }
 
     /// Whether this program is told to stop.
@@ -68,16 +66,7 @@ impl Line {
         };
         let answer =
             answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the coordinator does not answer")));
-        match answer {
-            Ok(response) => {
-                self.failures = 0;
-                Ok(response.into_inner())
-            }
-            Err(status) => {
-                self.failures += 1;
-                Err(CallError::Refused(status))
-            }
-        }
+        answer.map(Response::into_inner).map_err(CallError::Refused)
     }
 
     /// Uploads a stream of parts.

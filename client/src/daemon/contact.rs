@@ -148,7 +148,7 @@ impl Daemon {
                 }
             }
             Some(_) => {}
-            None if offer.excuse.is_none() => {
+            None if offer.excuse.is_none() && self.accounts.may_join(&name) => {
                 let parent = training_version.clone();
                 self.prepare(plan, &parent).await?;
             }

@@ -34,6 +34,10 @@ impl Daemon {
             let Some(round) = &self.round else { return Ok(()) };
             let name = round.name().clone();
             let Some((step, answer)) = round.answered() else { return self.close() };
+            if Instant::now() >= until {
+                self.problem(&format!("round {name} does not end: this client leaves it"));
+                return self.close();
+            }
             if sent != Some(step) {
                 match self.send(&name, answer, until).await {
                     Ok(()) => {}
@@ -43,6 +47,7 @@ impl Daemon {
                 }
                 sent = Some(step);
             }
+            let asked = Instant::now();
             let receive = Receive { round: name.clone(), after: step };
             let received =
                 self.line.until_answered(until, async |client| client.receive(receive.clone()).await).await;
@@ -52,11 +57,9 @@ impl Daemon {
                     tracing::info!(round = %name, committed = end.committed, reason = end.reason, "the round is over");
                     return self.close();
                 }
-                Ok(Received::Nothing) if Instant::now() < until => {}
-                Ok(Received::Nothing) => {
-                    self.problem(&format!("round {name} does not end: this client leaves it"));
-                    return self.close();
-                }
+                // It was to wait before it says so.
+                Ok(Received::Nothing) if asked.elapsed() < PAUSE => self.line.sleep(PAUSE).await?,
+                Ok(Received::Nothing) => {}
                 Err(CallError::Stopped) => return Err(Fault::Stopped),
                 Err(CallError::Refused(status)) => {
                     self.problem(&format!("round {name} is over for this client: {}", status.message()));
@@ -154,7 +157,7 @@ impl Daemon {
     }
 
     /// The round is over for this client: what is left of it is wiped.
-    fn close(&mut self) -> Result<(), Fault> {
+    pub(super) fn close(&mut self) -> Result<(), Fault> {
         if let Some(round) = self.round.take() {
             round.close(&self.folder, &mut self.accounts)?;
         }

@@ -266,7 +266,7 @@ fn credentials(world: &World) -> Credentials {
         coordinator,
         coordinator_signature: world.root.sign(&appointment(&coordinator)),
     };
-    Credentials { keys, issued }
+    Credentials { keys, issued, ticket: [0; 32] }
 }
 
 /// A daemon on a folder, whose certificates are valid when the tests run.
@@ -473,11 +473,11 @@ fn credentials_are_for_these_keys_of_this_root_with_its_coordinator() {
     let good = credentials(&world);
     let again = |keys: &ClientKeys| ClientKeys::from_bytes(keys.to_bytes().as_slice()).expect("its own form");
     let take = |issued: Issued, root: Option<&PublicKey>| {
-        Credentials::new(again(&good.keys), issued, root, NOW / 1000)
+        Credentials::new(again(&good.keys), issued, [0; 32], root, NOW / 1000)
     };
     let other = PublicKey([9; 32]);
     assert!(matches!(take(good.issued.clone(), Some(&other)), Err(CredentialsError::Root { .. })));
-    let late = Credentials::new(again(&good.keys), good.issued.clone(), None, NOT_AFTER + 1);
+    let late = Credentials::new(again(&good.keys), good.issued.clone(), [0; 32], None, NOT_AFTER + 1);
     assert!(matches!(late, Err(CredentialsError::Certificate(_))));
     let foreign = Issued { certificate: world.members[1].certificate.clone(), ..good.issued.clone() };
     assert!(matches!(take(foreign, None), Err(CredentialsError::ForeignKey { .. })));

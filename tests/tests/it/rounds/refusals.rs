@@ -319,7 +319,7 @@ fn a_client_that_crashed_after_its_upload_sends_the_same_bytes_and_pays_once() {
     let mut unpaid = Budget::new(client, *paid.limits()).expect("limits");
     let joined = resume(&plan, parent, delta.clone(), &unpaid).expect("the stored round");
     let (_, again) = replay(joined, &heard.shares, &mut unpaid).expect("the stored messages");
-    assert_eq!((again, &unpaid), (uploaded, &paid));
+    assert_eq!((again, unpaid.book(), unpaid.debits().len()), (uploaded, paid.book(), 1));
 
     // Another update, however close, another parent and another plan have no masks here.
     let mut other = delta.clone();
