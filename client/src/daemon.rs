@@ -13,8 +13,7 @@ mod throttle;
 mod versions;
 mod work;
 
-pub use backoff::RETRY_AFTER;
-pub(crate) use backoff::{asked as retry_after, is_passing};
+pub use backoff::{RETRY_AFTER, asked as retry_after, is_passing};
 pub(crate) use contact::stored_plans;
 pub use status::{FILE as STATUS_FILE, State, Status, TaskStatus};
 

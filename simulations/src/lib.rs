@@ -10,6 +10,7 @@ mod error;
 mod evaluate;
 mod federation;
 mod fleet;
+pub mod load;
 pub mod meter;
 pub mod output;
 pub mod plan;

@@ -42,13 +42,15 @@ pub(super) fn jitter(most: Duration) -> Duration {
 }
 
 /// When the coordinator wants to be asked again, if it said so.
-pub(crate) fn asked(status: &Status) -> Option<Duration> {
+#[must_use]
+pub fn asked(status: &Status) -> Option<Duration> {
     let wish = status.metadata().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_millis(wish).min(MOST_ASKED))
 }
 
 /// Whether the same call may succeed later: the connection or the server is in trouble, not the request.
-pub(crate) fn is_passing(status: &Status) -> bool {
+#[must_use]
+pub fn is_passing(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable

@@ -34,6 +34,12 @@ impl Shared {
         &self.cost
     }
 
+    /// Public seed of the rotation that all members of this cohort apply.
+    #[must_use]
+    pub fn rotation_seed(&self) -> RotationSeed {
+        RotationSeed(self.shared.rotation_seed())
+    }
+
     /// The recorded answer to a repeated cohort list.
     ///
     /// # Errors
@@ -53,9 +59,9 @@ impl Shared {
         deliveries: &[ShareDelivery],
         budget: &mut Budget,
     ) -> Result<Uploaded, ParticipantError> {
+        let rotation = self.rotation_seed();
         let Self { shared, clipped, bond, participation, mechanism, cost } = self;
         budget.debit(&participation, &cost)?;
-        let rotation = RotationSeed(shared.rotation_seed());
         let vector = contribute(clipped, &mechanism, &rotation, &mut bond.noise(&participation.context))?;
         let (masked, upload) = shared.mask(deliveries, vector)?;
         budget.seal(&participation, upload.header.digest)?;

@@ -14,14 +14,12 @@ use tacit_coordinator::{
     Account, AdapterVersion, CentralSettings, Driver, Event, MemoryKeeper, Millis, OptimizerState, Outcome,
     Outgoing, PlanSettings, Refusal, RoundSetup, ServerOptimizer, TaskState, plain_sum,
 };
-use tacit_privacy::{
-    AdaptiveClip, Adjacency, CentralSum, Clipped, NoiseKey, NoiseLaw, RotationSeed, RoundMechanism,
-    decode_sum,
-};
+use tacit_privacy::{AdaptiveClip, Adjacency, NoiseKey, NoiseLaw};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
     ServerMessage, SignedPlan,
 };
+use tacit_simulations::load::expected::{Closed, Contribution, expected_mean};
 
 /// When everything begins.
 pub(super) const START: Millis = 1_000_000_000;
@@ -87,11 +85,8 @@ pub(super) struct Run {
     pub(super) refusals: Vec<Refusal>,
     pub(super) uploaders: BTreeSet<ClientId>,
     pub(super) most_chunks: usize,
-    mechanism: Option<Closed>,
+    closed: Option<Closed>,
 }
-
-/// What follows from a closed cohort.
-type Closed = (RoundMechanism, RotationSeed, Context);
 
 pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {
     let mut bytes = [purpose; 32];
@@ -292,7 +287,8 @@ impl Fleet {
             };
             if let Some(cohort) = driver.round().cohort() {
                 let context = self.context(&plan, &cohort.list);
-                run.mechanism = Some((cohort.mechanism.clone(), cohort.rotation, context));
+                let (mechanism, rotation) = (cohort.mechanism.clone(), cohort.rotation);
+                run.closed = Some(Closed { mechanism, rotation, context });
             }
             for out in outgoing {
                 let (to, message) = match out {
@@ -329,7 +325,7 @@ impl Fleet {
             account,
             most_chunks: run.chunks.values().copied().max().unwrap_or(0),
             uploaders: run.chunks.into_keys().collect(),
-            mechanism: run.mechanism,
+            closed: run.closed,
         }
     }
 
@@ -365,36 +361,20 @@ impl Fleet {
             ends: 1,
             uploaders: BTreeSet::new(),
             most_chunks: 0,
-            mechanism: Some((mechanism, rotation, context)),
+            closed: Some(Closed { mechanism, rotation, context }),
         }
     }
 
-    /// The mean that the survivors' contributions have, from their updates and noise keys alone: the sum is taken in
-    /// integers, one coordinate after the other.
+    /// The mean that the survivors' contributions have, from their updates and noise keys alone.
     pub(super) fn expected_mean(&self, round: u64, run: &Run, survivors: &[ClientId]) -> Vec<f32> {
-        let (mechanism, rotation, context) = run.mechanism.as_ref().expect("a cohort was closed");
-        let mut sum = vec![0_u64; mechanism.ring_dimension()];
-        for &client in survivors {
+        let closed = run.closed.as_ref().expect("a cohort was closed");
+        let mean = expected_mean(closed, survivors, self.noise_key(round).as_ref(), |client| {
             let delta = self.delta(round, client);
             let mut draw = rng(self.seed, client, round, 1);
-            let mut noise = JoinSecrets::generate([0; 32], &[0; 32], &delta, &mut draw).noise(context);
-            let clipped = Clipped::new(delta, mechanism.clip()).expect("finite");
-            let ring = contribute(clipped, mechanism, rotation, &mut noise).expect("clipped for this plan");
-            sum.iter_mut().zip(ring.to_values()).for_each(|(sum, value)| *sum += u64::from(value));
-        }
-        let sum: Vec<u32> = sum.iter().map(|value| (value % (1 << mechanism.bits())) as u32).collect();
-        let decoded = match mechanism {
-            RoundMechanism::Distributed(mechanism) => {
-                decode_sum(&sum, mechanism, rotation).expect("in the ring")
-            }
-            RoundMechanism::Central(mechanism) => {
-                let (key, survivors) = (self.noise_key(round).expect("central"), survivors.len() as u32);
-                let release =
-                    CentralSum::new(sum).release(mechanism, survivors, rotation, &key, context.as_bytes());
-                release.expect("enough survivors").into_sum()
-            }
-        };
-        decoded.iter().map(|value| (f64::from(*value) / survivors.len() as f64) as f32).collect()
+            let secrets = JoinSecrets::generate([0; 32], &[0; 32], &delta, &mut draw);
+            Contribution { delta, noise: secrets.noise(&closed.context) }
+        });
+        mean.expect("clipped for this plan, and in the ring")
     }
 }
 
@@ -454,7 +434,7 @@ struct Seen {
     ends: usize,
     refusals: Vec<Refusal>,
     chunks: BTreeMap<ClientId, usize>,
-    mechanism: Option<Closed>,
+    closed: Option<Closed>,
 }
 
 impl Seen {
