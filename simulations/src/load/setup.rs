@@ -1,6 +1,8 @@
 //! A real coordinator in a folder: identity root, data folder, process, clients and a task, all over its real API. Must never
 //! leave a process behind.
 
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -163,9 +165,9 @@ impl Site {
     /// # Errors
     /// [`SetupError`].
     pub fn new(folder: &Path, settings: &ServerSettings, seed: u64) -> Result<Self, SetupError> {
-        let office = Office::init(&folder.join("identity"), &mut rand::rng())?;
+        let office = Office::init(&folder.join("identity"), &mut UnwrapErr(SysRng))?;
         let data = DataFolder::new(folder.join("data"));
-        let key = data.init(settings)?;
+        let key = data.init(settings, &mut UnwrapErr(SysRng))?;
         write_json(&data.path().join("appointment.json"), &office.appoint(key.0)?)?;
         Ok(Self { folder: folder.to_owned(), office, process: None, seed, enrolled: 0 })
     }
@@ -344,7 +346,7 @@ impl Site {
         let requests: Vec<Admission> = serde_json::from_value(self.order(Order::ListRequests).await?)?;
         let now = system_clock() / 1000;
         for requests in requests.chunks(IMPORTED) {
-            let issued: Vec<Issued> = self.office.issue(requests, now + YEAR, now, &mut rand::rng())?;
+            let issued: Vec<Issued> = self.office.issue(requests, now + YEAR, now, &mut UnwrapErr(SysRng))?;
             self.order(Order::Admit(serde_json::to_string(&issued)?)).await?;
         }
         self.each(asked, |client, (ticket, keys)| async move {
@@ -353,7 +355,7 @@ impl Site {
                 async move { client.fetch(Fetch { ticket }).await }
             };
             let issued = again(ask, "a ticket").await?;
-            Ok(Credentials::new(keys, issued, None, system_clock() / 1000)?)
+            Ok(Credentials::new(keys, issued, ticket, None, system_clock() / 1000)?)
         })
         .await
     }
