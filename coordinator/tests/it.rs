@@ -194,3 +194,26 @@ fn help_is_what_newcomers_read() {
         assert_eq!(text(&output.stdout), expected, "if this is meant, run the test with UPDATE_SNAPSHOTS=1");
     }
 }
+
+#[test]
+fn the_samples_in_the_operators_page_are_settings() {
+    use tacit_coordinator::settings::ServerSettings;
+    use tacit_coordinator::task::TaskSettings;
+    use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
+
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let page = fs::read_to_string(page).expect("the operators' page");
+    let samples: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [server, task] = samples[..] else { panic!("{} samples", samples.len()) };
+    let server: ServerSettings = toml::from_str(server).expect("settings of the server");
+    assert_eq!((server.pace, server.connections), Default::default(), "the page shows the defaults");
+    let mut task: toml::Table = toml::from_str(task).expect("TOML");
+    let plan = task["plan"].clone();
+    let adapter = plan["adapter"].clone().try_into().expect("a shape");
+    let tensors = vec![TrainedTensor { name: "layers.0.b".to_owned(), shape: [4, 8] }];
+    let layout = AdapterLayout { base: "base".to_owned(), base_model: [0; 32], adapter, tensors };
+    task.insert("layout".to_owned(), toml::Value::try_from(layout).expect("plain data"));
+    let settings: TaskSettings = task.try_into().expect("settings of a task");
+    assert_eq!(settings.validate(), Ok(()));
+}

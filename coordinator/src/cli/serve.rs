@@ -25,6 +25,9 @@ pub(crate) struct Serve {
     json: bool,
 }
 
+/// Files that the process opens for other things than connections: its store, vectors, published files.
+const FILES_OF_ITS_OWN: u64 = 1_024;
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     /// Lines for people
@@ -50,6 +53,7 @@ impl Serve {
         let data = DataFolder::new(self.data);
         let mut settings = data.settings()?;
         settings.listen = self.listen.unwrap_or(settings.listen);
+        allow_open_files(settings.connections.members + settings.connections.strangers);
         let coordinator = Coordinator::start(&data, &settings)?;
         let (address, fingerprint) = (coordinator.address()?, hex::encode(coordinator.fingerprint()));
         let recovery = coordinator.recovery();
@@ -87,6 +91,27 @@ impl Serve {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Lets the process open as many files as it may, and says when that is too few for its connections.
+fn allow_open_files(connections: usize) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        let allowed = if raised.is_ok() { maximum } else { current };
+        // None means that there is no limit.
+        if let Some(allowed) = allowed.filter(|allowed| *allowed < connections as u64 + FILES_OF_ITS_OWN) {
+            tracing::warn!(
+                allowed,
+                connections,
+                "the system lets this process open fewer files than it may have connections: raise `ulimit -n`"
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = connections;
 }
 
 /// Ready when the process is asked to stop.
