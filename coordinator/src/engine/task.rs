@@ -206,7 +206,8 @@ impl Task {
 
     /// Lets deadlines pass, plans, and opens the next round when enough clients wait.
     pub(super) fn tick(&mut self, now: Millis, tools: &mut Tools<'_>) {
-        if let Some(open) = &self.open {
+        if let Some(open) = &mut self.open {
+            *tools.changed |= open.driver.keep_deadline(now);
             if open.driver.deadline().is_none_or(|deadline| now >= deadline) {
                 // A tick carries no message that could be refused.
                 let _ = self.event(Event::Tick, now, tools);
@@ -286,6 +287,8 @@ impl Task {
         let (schedule, terms) = (&self.settings.schedule, &self.settings.plan.cohort);
         let before = self.ready.len();
         self.ready.retain(|_, (parent, seen)| {
+            // A clock that was set back makes nobody wait longer.
+            *seen = now.min(*seen);
             seen.saturating_add(schedule.ready_for) > now && plan.parents.contains(parent)
         });
         *tools.changed |= before != self.ready.len();
@@ -296,9 +299,11 @@ impl Task {
             self.enough_since = None;
             return;
         }
-        let since = *self.enough_since.get_or_insert(now);
+        let since = now.min(*self.enough_since.get_or_insert(now));
+        self.enough_since = Some(since);
         let wanted = self.settings.cohort() as usize;
-        let rested = now >= self.row.last_end.saturating_add(schedule.pause);
+        // Where the clock was set back nobody can say how long ago the last end was, and nobody waits for it.
+        let rested = now.checked_sub(self.row.last_end).is_none_or(|since| since >= schedule.pause);
         let complete = able.len() >= wanted || now >= since.saturating_add(schedule.patience);
         if !(rested && complete) {
             return;
