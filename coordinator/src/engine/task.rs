@@ -157,7 +157,8 @@ impl Task {
         let resume_at = match (header, &self.open) {
             (Some(header), Some(open)) => {
                 match open.vectors.stored(&header).map_err(|error| Refused::Disk(error.to_string()))? {
-                    Stored::Part(bytes) => bytes,
+                    // All of it may be there and not be whole yet: that it becomes with its last byte.
+                    Stored::Part(bytes) => bytes.min(header.length.saturating_sub(1)),
                     Stored::Whole => header.length,
                 }
             }
