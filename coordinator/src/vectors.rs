@@ -169,6 +169,18 @@ impl VectorFolder {
         }
     }
 
+    /// The folders of all rounds that have one, below the folder of all vectors.
+    ///
+    /// # Errors
+    /// [`VectorError::Disk`].
+    pub fn all_below(vectors: &Path) -> Result<Vec<PathBuf>, VectorError> {
+        let mut rounds = Vec::new();
+        for task in folders_in(vectors)? {
+            rounds.extend(folders_in(&task)?);
+        }
+        Ok(rounds)
+    }
+
     /// A name lasts only once its folder is on disk too.
     fn sync_folder(&self) -> Result<(), VectorError> {
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(disk(&self.folder))
@@ -177,6 +189,21 @@ impl VectorFolder {
     fn path(&self, client: ClientId, suffix: &str) -> PathBuf {
         self.folder.join(format!("{:016x}.{suffix}", client.0))
     }
+}
+
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, VectorError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(disk(folder))?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(disk(folder))?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
 }
 
 fn disk(path: &Path) -> impl Fn(io::Error) -> VectorError + '_ {

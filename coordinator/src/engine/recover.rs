@@ -14,7 +14,7 @@ use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
 use crate::vectors::{VectorError, VectorFolder};
 use rand_chacha::ChaCha20Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tacit_aggregation::params::TaskName;
 use tacit_privacy::NoiseKey;
@@ -175,7 +175,21 @@ impl Engine {
             self.tasks.insert(task.settings.name().clone(), task);
             recovery.tasks += 1;
         }
+        self.find_spent_vectors()?;
         Ok(recovery)
+    }
+
+    /// Has the vectors removed that belong to no open round: a process that died right after the end of theirs left them.
+    fn find_spent_vectors(&mut self) -> Result<(), EngineError> {
+        let vectors = &self.setup.vectors;
+        let open: BTreeSet<_> = self
+            .tasks
+            .iter()
+            .filter_map(|(name, task)| Some(vectors_of(vectors, name.as_str(), task.open_round()?)))
+            .collect();
+        let found = VectorFolder::all_below(vectors)?;
+        self.spent.extend(found.into_iter().filter(|folder| !open.contains(folder)));
+        Ok(())
     }
 
     fn recover_round(
@@ -226,7 +240,7 @@ impl Engine {
             figures: &self.figures,
             rng: &mut self.rng,
         };
-        let setup = task.setup(&planned, std::collections::BTreeSet::clone(&invited), &tools);
+        let setup = task.setup(&planned, BTreeSet::clone(&invited), &tools);
         let restored = Driver::restore(setup, task.state.clone(), journal, tools.account, now);
         task.plan = Some(planned);
         let (step, problem) = match restored {

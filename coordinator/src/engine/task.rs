@@ -41,8 +41,8 @@ pub(super) struct Task {
     ready: BTreeMap<ClientId, (Digest, Millis)>,
     /// Since when there are enough of them for the smallest cohort.
     enough_since: Option<Millis>,
-    /// When it is looked again at who of them may take part.
-    next_look: Millis,
+    /// When it was last looked at who of them may take part.
+    last_look: Millis,
     last: Option<String>,
     /// The largest epsilon over clients, as the last release stated it.
     pub(super) epsilon: Option<f64>,
@@ -101,7 +101,7 @@ impl Task {
             open: None,
             ready: BTreeMap::new(),
             enough_since: None,
-            next_look: 0,
+            last_look: 0,
             last: None,
             epsilon: None,
             last_plan: None,
@@ -169,7 +169,8 @@ impl Task {
         let resume_at = match (header, &self.open) {
             (Some(header), Some(open)) => {
                 match open.vectors.stored(&header).map_err(|error| Refused::Disk(error.to_string()))? {
-                    Stored::Part(bytes) => bytes,
+                    // All of it may be there and not be whole yet: that it becomes with its last byte.
+                    Stored::Part(bytes) => bytes.min(header.length.saturating_sub(1)),
                     Stored::Whole => header.length,
                 }
             }
@@ -218,7 +219,8 @@ impl Task {
 
     /// Lets deadlines pass, plans, and opens the next round when enough clients wait.
     pub(super) fn tick(&mut self, now: Millis, tools: &mut Tools<'_>) {
-        if let Some(open) = &self.open {
+        if let Some(open) = &mut self.open {
+            *tools.changed |= open.driver.keep_deadline(now);
             if open.driver.deadline().is_none_or(|deadline| now >= deadline) {
                 // A tick carries no message that could be refused.
                 let _ = self.event(Event::Tick, now, tools);
@@ -298,6 +300,8 @@ impl Task {
         let (schedule, terms) = (&self.settings.schedule, &self.settings.plan.cohort);
         let before = self.ready.len();
         self.ready.retain(|_, (parent, seen)| {
+            // A clock that was set back makes nobody wait longer.
+            *seen = now.min(*seen);
             seen.saturating_add(schedule.ready_for) > now && plan.parents.contains(parent)
         });
         *tools.changed |= before != self.ready.len();
@@ -306,15 +310,18 @@ impl Task {
             self.enough_since = None;
             return;
         }
-        let since = *self.enough_since.get_or_insert(now);
+        let since = now.min(*self.enough_since.get_or_insert(now));
+        self.enough_since = Some(since);
         let wanted = self.settings.cohort() as usize;
         let waited = now >= since.saturating_add(schedule.patience);
-        let rested = now >= self.row.last_end.saturating_add(schedule.pause);
+        // Where the clock was set back nobody can say how long ago the last end was, and nobody waits for it.
+        let rested = now.checked_sub(self.row.last_end).is_none_or(|since| since >= schedule.pause);
         // What each of them has spent takes a while to state: not at every tick.
-        if !(rested && (waited || self.ready.len() >= wanted) && now >= self.next_look) {
+        let looks = now.abs_diff(self.last_look) >= BETWEEN_LOOKS;
+        if !(rested && (waited || self.ready.len() >= wanted) && looks) {
             return;
         }
-        self.next_look = now.saturating_add(BETWEEN_LOOKS);
+        self.last_look = now;
         let able: Vec<ClientId> =
             self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
         if able.len() < terms.min as usize || !(waited || able.len() >= wanted) {

@@ -36,7 +36,8 @@ pub fn refused(error: &Refused) -> Status {
         Refused::Busy => come_back(Code::ResourceExhausted, message, BUSY_FOR),
         Refused::Stopping => come_back(Code::Unavailable, message, STOPPED_FOR),
         Refused::NotOpen { .. } => Status::failed_precondition(message),
-        Refused::NotAnnounced { .. } => Status::failed_precondition(message),
+        // What was announced to a process that has died since is announced again, and the upload goes on.
+        Refused::NotAnnounced { .. } => Status::aborted(message),
         Refused::Round(refusal) => Status::new(of_round(refusal), message),
         Refused::Disk(_) => come_back(Code::Unavailable, message, STOPPED_FOR),
         Refused::NoTask { .. } => Status::not_found(message),

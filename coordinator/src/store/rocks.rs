@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
 
 use super::{Change, Epoch, FORMAT, Row, Store, StoreError, TABLES};
 
@@ -35,6 +37,9 @@ impl RocksStore {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
+        // The default would silently drop everything after a damaged record. What a crash cut short at the end of the log was never
+        // acknowledged; anything else is refused.
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_max_open_files(MOST_OPEN_FILES);
         options.set_compression_type(rocksdb::DBCompressionType::Zstd);
         let db = DB::open_cf(&options, folder, TABLES).map_err(failed)?;
@@ -199,6 +204,36 @@ mod tests {
         drop(store);
         let refused = RocksStore::open(folder.path()).err();
         assert!(matches!(refused, Some(StoreError::Format { found: 7, .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_log_that_was_cut_short_is_read_and_a_damaged_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+            let mut logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+            logs.max().unwrap()
+        };
+        let store = RocksStore::open(folder.path()).unwrap();
+        let epoch = store.lease().unwrap();
+        conformance::fill(&store, epoch);
+        store.lease().unwrap();
+        drop(store);
+        let path = log();
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &good[..good.len() - 3]).unwrap();
+        let store = RocksStore::open(folder.path()).unwrap();
+        conformance::check_filled(&store);
+        assert!(store.lease().unwrap() > epoch);
+        conformance::fill(&store, store.lease().unwrap());
+        drop(store);
+        let path = log();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let refused = RocksStore::open(folder.path()).err();
+        assert!(matches!(refused, Some(StoreError::Backend { .. })), "{refused:?}");
     }
 
     #[test]

@@ -130,15 +130,30 @@ impl Driver {
             self.end(now, account);
             return vec![Outgoing::End];
         }
+        self.deadline = now.saturating_add(self.time_of(step));
+        vec![Outgoing::Open(step)]
+    }
+
+    /// How long a step stays open at the most, in milliseconds.
+    fn time_of(&self, step: Step) -> Millis {
         let deadlines = &self.plan.deadlines;
-        self.deadline = now.saturating_add(match step {
+        match step {
             Step::Advertise => deadlines.advertise,
             Step::Share => deadlines.share,
             Step::Collect => deadlines.collect,
             Step::Confirm => deadlines.confirm,
             Step::Unmask => deadlines.unmask,
-        });
-        vec![Outgoing::Open(step)]
+        }
+    }
+
+    /// Keeps the deadline within the open step's time from `now` on, so that a clock that was set back does not hold up the round.
+    /// Whether it had to.
+    pub fn keep_deadline(&mut self, now: Millis) -> bool {
+        let step = self.round.session().and_then(|session| session.phase().step());
+        let latest = step.map_or(Millis::MAX, |step| now.saturating_add(self.time_of(step)));
+        let kept = latest < self.deadline;
+        self.deadline = self.deadline.min(latest);
+        kept
     }
 
     /// The reservation comes first: whoever reads the cohort list may upload.
