@@ -3,6 +3,7 @@
 mod connections;
 mod decoders;
 mod layering;
+mod network;
 mod publication;
 mod rounds;
 mod simulation;

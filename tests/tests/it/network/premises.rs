@@ -1,0 +1,86 @@
+//! What an organisation sets up: an identity root, a coordinator's data folder, clients with certificates. Must never run
+//! anything.
+
+use super::life::{Site, quick_folder};
+use super::world::{BASE_MODEL, CLIENTS, World};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tacit_aggregation::identity::Certificate;
+use tacit_client::keys::ClientKeys;
+use tacit_coordinator::files::write_json;
+use tacit_coordinator::identity::{Admission, Issued, Office};
+use tacit_coordinator::serve::{DataFolder, system_clock};
+use tacit_coordinator::settings::{Pace, ServerSettings};
+use tacit_coordinator::task::TaskSettings;
+use tacit_coordinator::tls::ServerCertificate;
+use tacit_proto::Wire as _;
+use tacit_proto::connection::{Server, TransportKey, Trust};
+use tokio::runtime::Runtime;
+
+use super::line::Wire;
+
+/// When certificates end, in Unix seconds.
+const FAR: u64 = 4_000_000_000;
+
+pub(super) struct Premises {
+    pub(super) data: DataFolder,
+    pub(super) settings: ServerSettings,
+    pub(super) runtime: Runtime,
+    /// Transport certificates and their keys.
+    pub(super) clients: Vec<(Vec<u8>, TransportKey)>,
+    trust: Trust,
+}
+
+impl Premises {
+    /// All of that, and the machines with an engine of their own that sets up a task.
+    pub(super) fn new(seed: u64, task: TaskSettings) -> (Self, World) {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let folder = quick_folder();
+        let mut office = Office::init(&folder.path().join("root"), &mut rng).unwrap();
+        let data = DataFolder::new(folder.path().join("coordinator"));
+        let settings = ServerSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            pace: Pace { idle: 10, ready: 10 },
+            ..ServerSettings::default()
+        };
+        let key = data.init(&settings).unwrap();
+        let appointment = office.appoint(key.0).unwrap();
+        write_json(&data.path().join("appointment.json"), &appointment).unwrap();
+        let certificate = ServerCertificate::load_or_make(data.path(), &[]).unwrap();
+        let trust = Trust::Fingerprint(certificate.fingerprint_text().parse().unwrap());
+
+        let keys: Vec<ClientKeys> = (0..CLIENTS).map(|_| ClientKeys::generate(&mut rng)).collect();
+        let admission = |keys: &ClientKeys| Admission {
+            ticket: keys.identity.public_key().0,
+            identity_key: keys.identity.public_key().0,
+            transport_key: keys.transport.public_key().0,
+            note: String::new(),
+        };
+        let admissions: Vec<Admission> = keys.iter().map(admission).collect();
+        let issued: Vec<Issued> = office.issue(&admissions, FAR, 0, &mut rng).unwrap();
+        let (mut members, mut clients) = (Vec::new(), Vec::new());
+        for (keys, issued) in keys.into_iter().zip(issued) {
+            assert_eq!(issued.admission.identity_key, keys.identity.public_key().0);
+            members.push((keys.identity, Certificate::from_wire(&issued.certificate).unwrap()));
+            clients.push((issued.transport_certificate, keys.transport));
+        }
+        let site = Site {
+            folder: data.path().to_owned(),
+            key: Arc::new(data.key().unwrap()),
+            root: office.public_key(),
+            clock: Arc::new(AtomicU64::new(system_clock())),
+        };
+        let world = World::with(seed, folder, site, members, task);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        (Self { data, settings, runtime: runtime.unwrap(), clients, trust }, world)
+    }
+
+    /// A client's way to a coordinator at an address.
+    pub(super) fn wire<'a>(&'a self, client: usize, address: &str, version: &'a str) -> Wire<'a> {
+        let (certificate, key) = &self.clients[client];
+        let server = Server::new(address, self.trust.clone()).unwrap();
+        Wire { runtime: &self.runtime, server, certificate, key, version, base_model: BASE_MODEL }
+    }
+}

@@ -1,0 +1,218 @@
+//! The coordinator's own program, killed while clients speak to it over TLS. Must never reach into its folder while it lives.
+
+use super::line::Line as _;
+use super::machine::Did;
+use super::premises::Premises;
+use super::world::{CLIENTS, World, settings};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tacit_coordinator::crash::VARIABLE;
+use tacit_coordinator::serve::Coordinator;
+use tacit_coordinator::serve::system_clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Passes over all clients within which a round has to end.
+const MOST_PASSES: usize = 3_000;
+
+/// The program, which cargo builds beside this one.
+fn program() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let program = here.ancestors().nth(2).unwrap().join("tacit-coordinator");
+    assert!(
+        program.is_file(),
+        "{} is not there: build it, `cargo build --workspace --bins`",
+        program.display()
+    );
+    program
+}
+
+/// A coordinator's process.
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Process {
+    /// Starts one; it dies after its n-th commit, if that is given.
+    fn start(premises: &Premises, dies_at: Option<u64>) -> Option<Self> {
+        let mut command = Command::new(program());
+        command.arg("serve").arg(premises.data.path()).args(["--json", "--listen", "127.0.0.1:0"]);
+        command.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::null());
+        if let Some(commit) = dies_at {
+            command.env(VARIABLE, commit.to_string());
+        }
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Ok(said) = serde_json::from_str::<serde_json::Value>(&line) else {
+            assert!(dies_at.is_some(), "it does not start: {:?}", child.wait());
+            child.wait().unwrap();
+            return None;
+        };
+        Some(Self { child, address: said["address"].as_str().unwrap().to_owned() })
+    }
+
+    fn is_dead(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+/// SIGKILL, whatever it is doing.
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Plays a round over TLS with processes that die after a commit, or after something a client did, by turns. How often one
+/// was killed.
+fn play(premises: &Premises, world: &mut World, round: u64, deaths: &mut Vec<u64>) -> u64 {
+    let (mut kills, mut process, mut acts) = (0, None::<Process>, 0_u64);
+    for _ in 0..MOST_PASSES {
+        let mut over = 0;
+        for place in 0..CLIENTS {
+            if process.as_mut().is_some_and(Process::is_dead) {
+                process = None;
+                kills += 1;
+                world.machines.iter_mut().for_each(|machine| machine.disconnected());
+            }
+            while process.is_none() {
+                process = Process::start(premises, deaths.last().copied());
+                kills += u64::from(process.is_none());
+                deaths.pop();
+            }
+            let address = process.as_ref().expect("just started").address.clone();
+            let machine = &mut world.machines[place];
+            let joined = machine.seen.contains_key(&round);
+            if joined && machine.in_round().is_none() {
+                over += 1;
+                continue;
+            }
+            acts += 1;
+            if acts % 29 == 0 {
+                process = None;
+                kills += 1;
+                world.machines.iter_mut().for_each(|machine| machine.disconnected());
+                continue;
+            }
+            // Silence is what a death looks like from here.
+            let _: Result<Did, _> = machine.act(&premises.wire(place, &address, "0.2.0"), system_clock());
+        }
+        if over == CLIENTS {
+            return kills + 1;
+        }
+    }
+    panic!("round {round} does not end");
+}
+
+#[test]
+fn the_program_may_be_killed_at_any_moment() {
+    let (premises, mut world) = Premises::new(70, settings());
+    world.stop();
+    // Commits of lives one after the other: the first plans the round.
+    let mut deaths = vec![3, 5, 2, 4, 1, 6, 1, 3];
+    let kills = play(&premises, &mut world, 1, &mut deaths);
+    assert!(kills >= 8, "{kills} kills");
+    world.site.clock.store(system_clock(), std::sync::atomic::Ordering::SeqCst);
+    world.start();
+    assert!(world.check(1).committed);
+    world.stop();
+    play(&premises, &mut world, 2, &mut Vec::new());
+    world.start();
+    assert!(world.check(2).committed);
+}
+
+#[test]
+fn an_old_version_is_told_and_takes_no_part() {
+    let mut task = settings();
+    task.eligibility.min_version = Some("0.2.0".into());
+    let (premises, mut world) = Premises::new(71, task);
+    world.stop();
+    let process = Process::start(&premises, None).unwrap();
+    for version in ["0.2.0", "0.3.1"] {
+        let offers = premises.wire(0, &process.address, version).check_in(Vec::new()).unwrap();
+        assert_eq!(offers[0].excuse, None, "{version}");
+    }
+    let old = premises.wire(0, &process.address, "0.1.9");
+    let excuse = old.check_in(Vec::new()).unwrap()[0].excuse.clone().expect("too old");
+    assert!(excuse.contains("0.2.0"), "{excuse}");
+    // Four that may and one that may not are no cohort of five.
+    for _ in 0..4 {
+        for place in 0..CLIENTS {
+            let version = if place == 0 { "0.1.9" } else { "0.2.0" };
+            let line = premises.wire(place, &process.address, version);
+            world.machines[place].act(&line, system_clock()).unwrap();
+        }
+    }
+    assert!(world.machines.iter().all(|machine| machine.in_round().is_none()));
+    // It updates itself, and the cohort is complete.
+    let mut joined = false;
+    for place in (0..CLIENTS).cycle().take(10 * CLIENTS) {
+        let line = premises.wire(place, &process.address, "0.2.0");
+        world.machines[place].act(&line, system_clock()).unwrap();
+        joined |= world.machines[0].in_round().is_some();
+    }
+    assert!(joined, "it is let in now");
+}
+
+#[test]
+fn ten_thousand_garbage_connections_shut_nobody_out() {
+    const CONNECTIONS: usize = 10_000;
+    const AT_ONCE: usize = 100;
+    let (premises, mut world) = Premises::new(72, settings());
+    world.stop();
+    let coordinator =
+        premises.runtime.block_on(async { Coordinator::start(&premises.data, &premises.settings) });
+    let coordinator = coordinator.unwrap();
+    let address = coordinator.address().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = premises.runtime.spawn(coordinator.serve(async {
+        let _ = stopped.await;
+    }));
+    let mut rubbish = Vec::new();
+    for worker in 0..AT_ONCE {
+        rubbish.push(premises.runtime.spawn(async move {
+            for number in 0..CONNECTIONS / AT_ONCE {
+                garbage(address, worker * CONNECTIONS / AT_ONCE + number).await;
+            }
+        }));
+    }
+    // Meanwhile those who belong here are served.
+    let mut served = 0;
+    while rubbish.iter().any(|worker| !worker.is_finished()) || served < 3 {
+        let place = served % CLIENTS;
+        let offers = premises.wire(place, &address.to_string(), "0.2.0").check_in(Vec::new());
+        assert_eq!(offers.expect("it is served").len(), 1);
+        served += 1;
+    }
+    for worker in rubbish {
+        premises.runtime.block_on(worker).unwrap();
+    }
+    let client = world.machines[0].member.certificate.client;
+    let task = premises.wire(0, &address.to_string(), "0.2.0").task(client);
+    assert!(task.expect("it is served").is_some());
+    stop.send(()).unwrap();
+    premises.runtime.block_on(serving).unwrap().unwrap();
+}
+
+/// A connection that is none: closed at once, plain text, noise, half a greeting.
+async fn garbage(address: SocketAddr, number: usize) {
+    // Where there is no place it is turned away, which is as good.
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return };
+    let noise: Vec<u8> = (0..200).map(|place| (number * 31 + place * 7) as u8).collect();
+    let bytes: &[u8] = match number % 4 {
+        0 => &[],
+        1 => b"GET / HTTP/1.1\r\nHost: tacit\r\n\r\n",
+        2 => &noise,
+        // The head of a TLS record that never ends.
+        _ => &[0x16, 0x03, 0x01, 0x40, 0x00, 0x01, 0x00, 0x3f, 0xfc, 0x03, 0x03],
+    };
+    let _ = stream.write_all(bytes).await;
+    if number % 4 == 1 {
+        let _ = stream.read(&mut [0; 64]).await;
+    }
+}
