@@ -4,10 +4,12 @@
 //! Calls block, the writing ones until the disk has it. Times are Unix seconds.
 
 mod excluded;
+mod fill;
 mod import;
 mod tables;
 
 pub use excluded::{Excluded, Exclusion};
+pub use fill::fill;
 pub use tables::{Ban, Client};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,6 +2,7 @@
 
 mod bars;
 mod bench_secagg;
+mod load;
 mod plan;
 mod simulate;
 mod sweep;
@@ -38,6 +39,8 @@ enum Command {
     Plan(plan::Plan),
     /// Measure a round of secure aggregation
     BenchSecagg(bench_secagg::BenchSecagg),
+    /// Measure a coordinator process with a fleet over TLS on this machine
+    Load(load::Load),
     /// Measure what privacy costs in accuracy, beside central noise at equal epsilon
     Utility(utility::Utility),
 }
@@ -57,6 +60,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Run(run) => run.run(),
         Command::Sweep(sweep) => sweep.run(),
         Command::BenchSecagg(bench) => bench.run(),
+        Command::Load(load) => load.run(),
         Command::Report(Render { report, out }) => {
             Ok(write_whole(&out, &html::render(&Report::load(&report)?))?)
         }

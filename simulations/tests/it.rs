@@ -101,6 +101,7 @@ fn help_is_what_newcomers_read() {
         (vec!["plan", "--help"], "help-plan.txt"),
         (vec!["utility", "--help"], "help-utility.txt"),
         (vec!["bench-secagg", "--help"], "help-bench-secagg.txt"),
+        (vec!["load", "--help"], "help-load.txt"),
     ] {
         let output = sim(&arguments);
         assert!(output.status.success());
@@ -428,4 +429,44 @@ fn bench_secagg_says_what_cannot_work() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
+}
+
+/// `tacit-sim load` against the coordinator's program, which a build of the workspace puts beside it.
+fn loaded(more: &[&str]) -> Output {
+    sim(["load", "--seed", "3"].into_iter().chain(more.iter().copied()))
+}
+
+#[test]
+fn load_recomputes_what_a_real_coordinator_releases() {
+    let sizes = ["--clients", "5", "--dimension", "2000", "--rounds", "2", "--registered", "30"];
+    let output = loaded(&[&sizes[..], &["--rate", "40", "--rate-seconds", "1", "--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert_eq!(printed.trim_end().lines().count(), 1, "one object and nothing else: {printed}");
+    let report: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    for (field, value) in [("clients", 5), ("dimension", 2_000), ("rounds", 2), ("registered", 35)] {
+        assert_eq!(report[field].as_u64(), Some(value), "{field}: {report}");
+    }
+    assert_eq!(report["exact"].as_bool(), Some(true));
+    assert_eq!(report["check_ins"]["calls"].as_u64(), Some(40));
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    for phase in ["advertise", "share", "collect", "confirm", "unmask"] {
+        assert!(number(&report["phase_seconds"][phase]) > 0.0, "{phase}: {report}");
+    }
+    for field in [
+        "wall_seconds",
+        "upload_bytes_per_second",
+        "bare_stream_bytes_per_second",
+        "p50_ms",
+        "coordinator_cpu_seconds",
+    ] {
+        assert!(number(&report[field]) > 0.0, "{field}: {report}");
+    }
+    assert!(number(&report["p99_ms"]) >= number(&report["p50_ms"]));
+    assert!(report["vector_bytes"].as_u64().is_some_and(|bytes| bytes >= 2_000));
+    assert!(report["coordinator_peak_rss_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+
+    let refused = |more: &[&str]| refusal(&loaded(more));
+    assert!(refused(&["--clients", "3", "--dimension", "5"]).contains("--clients is 3"));
+    assert!(refused(&["--clients", "5", "--dimension", "0"]).contains("--dimension is 0"));
 }

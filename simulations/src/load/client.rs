@@ -444,6 +444,7 @@ impl SyntheticClient {
         participant: &Participant,
     ) -> Result<(), Fault> {
         let request = SendRequest { round: round.clone(), message };
+        let until = Instant::now() + self.common.patience;
         loop {
             let sent = self
                 .line
@@ -462,7 +463,10 @@ impl SyntheticClient {
             {
                 return Ok(());
             }
-            // Cut short: the header's receipt says where to go on.
+            if Instant::now() >= until {
+                return Err(Fault::Refused(Box::new(Status::deadline_exceeded("the upload does not end"))));
+            }
+            // Cut short: announced again, the header's receipt says where to go on.
         }
     }
 

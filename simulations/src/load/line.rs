@@ -21,6 +21,8 @@ use super::measure::{Call, Gauges};
 /// First and longest wait after a failure, before jitter.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
+/// How a coordinator refuses parts of a vector that it does not know, or knows less of.
+const FORGOTTEN: [Code; 3] = [Code::FailedPrecondition, Code::OutOfRange, Code::DataLoss];
 
 /// The line to the coordinator.
 pub(super) struct Line {
@@ -85,7 +87,8 @@ impl Line {
         }
     }
 
-    /// Uploads parts in one stream; nothing when the stream broke, to be gone on with by another.
+    /// Uploads parts in one stream; nothing when it broke, or when the coordinator, started again, has forgotten the
+    /// announcement or bytes that were not durable: announced anew, the upload goes on with another stream.
     pub(super) async fn upload(&mut self, parts: Vec<UploadPart>) -> Result<Option<Uploaded>, Fault> {
         let answer = self.fleet.upload(tokio_stream::iter(parts)).await;
         match answer {
@@ -93,7 +96,7 @@ impl Line {
                 self.failures = 0;
                 Ok(Some(uploaded.into_inner()))
             }
-            Err(status) if is_passing(&status) => {
+            Err(status) if is_passing(&status) || FORGOTTEN.contains(&status.code()) => {
                 self.come_back(&status).await;
                 Ok(None)
             }
