@@ -229,10 +229,17 @@ fn register(site: &Site, settings: &Settings, progress: &dyn Progress) -> Result
     let epoch = store.lease()?;
     progress.begin("registering, in thousands", (settings.registered / 1_000) as usize);
     let mut shown = 0;
-    fill(&store, epoch, settings.registered, system_clock() / 1000, &mut rand::rng(), |written| {
-        (shown..written / 1_000).for_each(|_| progress.advance());
-        shown = written / 1_000;
-    })?;
+    fill(
+        &store,
+        epoch,
+        settings.registered,
+        system_clock() / 1000,
+        &mut rand_core::UnwrapErr(rand::rngs::SysRng),
+        |written| {
+            (shown..written / 1_000).for_each(|_| progress.advance());
+            shown = written / 1_000;
+        },
+    )?;
     progress.end();
     Ok(())
 }

@@ -59,7 +59,8 @@ impl Site {
             root: self.root,
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
         };
-        let (engine, commands, handle, recovery) = Engine::start(setup)?;
+        let (engine, commands, handle, recovery) =
+            Engine::start(setup, rand_chacha::rand_core::SeedableRng::seed_from_u64(77))?;
         let thread = std::thread::spawn(move || engine.run(&commands));
         let waiting = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         Ok(Life { handle, store, publisher, recovery, vectors: self.vectors(), thread, waiting })

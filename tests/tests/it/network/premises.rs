@@ -45,7 +45,7 @@ impl Premises {
             pace: Pace { idle: 10, ready: 10 },
             ..ServerSettings::default()
         };
-        let key = data.init(&settings).unwrap();
+        let key = data.init(&settings, &mut tacit_coordinator::serve::secrets().unwrap()).unwrap();
         let appointment = office.appoint(key.0).unwrap();
         write_json(&data.path().join("appointment.json"), &appointment).unwrap();
         let certificate = ServerCertificate::load_or_make(data.path(), &[]).unwrap();
