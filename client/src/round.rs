@@ -380,8 +380,11 @@ impl Round {
     fn leave(&mut self, folder: &Folder, accounts: &mut Accounts, reason: ParticipantError) -> RoundError {
         let text = reason.to_string();
         self.state = State::Left { reason: text.clone() };
-        let stored =
-            self.end(folder, End::Left { reason: text }).and_then(|()| self.settle(folder, accounts));
+        accounts.refused.insert(self.name.task.clone(), self.name.round);
+        // With them goes what was debited before the refusal: it stays so.
+        let stored = accounts.store(folder).map_err(RoundError::from);
+        let stored = stored.and_then(|()| self.end(folder, End::Left { reason: text }));
+        let stored = stored.and_then(|()| self.settle(folder, accounts));
         let (round, reason) = (self.name.clone(), Box::new(reason));
         stored.err().unwrap_or(RoundError::Refused { round, reason })
     }

@@ -34,8 +34,8 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
-/// How often each call fails before it is answered.
-const FAILURES: u32 = 2;
+/// One call in so many fails.
+const FAILURES: u32 = 3;
 
 struct Fake {
     world: World,
@@ -83,11 +83,11 @@ impl Server {
         act(&mut self.0.lock().expect("no panic under the lock"))
     }
 
-    /// Every call fails a few times first, now with and now without a word on when to come again.
+    /// Calls fail again and again, now with and now without a word on when to come again.
     fn trouble(&self) -> Result<(), Status> {
         self.with(|state| {
             state.failures += 1;
-            if state.failures % (FAILURES + 1) == 0 {
+            if state.failures % FAILURES != 1 {
                 return Ok(());
             }
             let mut status = Status::unavailable("the network is down");
@@ -308,13 +308,17 @@ impl Machine {
         let watched = async {
             for _ in 0..2000 {
                 if until(self.path.path()) {
-                    break;
+                    tell.send_replace(true);
+                    return true;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             tell.send_replace(true);
+            false
         };
-        tokio::join!(daemon.run(), watched).0
+        let (ended, reached) = tokio::join!(daemon.run(), watched);
+        assert!(reached, "{:?}", self.shown());
+        ended
     }
 
     fn shown(&self) -> Shown {
