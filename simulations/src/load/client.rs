@@ -1,30 +1,32 @@
 //! A client with a made-up update over the real wire: certificate and TLS, check-in, a round with production's participant,
 //! budget and witness of the ledger. Must never answer a message that its participant refuses.
 
-use std::pin::Pin;
+mod hook;
+mod outcome;
+
+pub use hook::{Go, Hook, Moment};
+pub use outcome::{Downloaded, Ended, Fault, Played};
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::messages::{CohortList, MaskedHeader};
+use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_client::credentials::Credentials;
 use tacit_client::participant::Joined;
-use tacit_client::{Budget, BudgetError, Limits, Participant, ParticipantError};
+use tacit_client::{Budget, Limits, Participant, ParticipantError};
 use tacit_coordinator::serve::system_clock;
 use tacit_privacy::Adjacency;
-use tacit_privacy::ledger::head::{HeadError, Witness};
-use tacit_proto::adapter::AdapterError;
-use tacit_proto::connection::{ConnectionError, Server};
+use tacit_privacy::ledger::head::Witness;
+use tacit_proto::connection::Server;
 use tacit_proto::fleet::{
     CheckIn, CheckedIn, Download, Offer, ReadyUpdate, Receive, Received, RoundName, Send as SendRequest,
     UploadPart,
 };
-use tacit_proto::{
-    AdapterVersion, ClientMessage, Manifest, ManifestError, PlanError, RoundPlan, ServerMessage, SignedPlan,
-};
+use tacit_proto::{AdapterVersion, ClientMessage, RoundPlan, ServerMessage, SignedPlan};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -40,29 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
 /// The file of a version that holds its coordinates.
 const TRAINED: &str = "trained.safetensors";
-
-/// A moment in a client's round, for whoever wants to hold it up there or make it leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Moment {
-    /// The answer to a step is worked out, and not sent. For [`Step::Advertise`] that is the advert, for [`Step::Collect`] the
-    /// masked vector.
-    Before(Step),
-    /// The coordinator has acknowledged the whole answer to a step.
-    After(Step),
-}
-
-/// What a client does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Go {
-    /// It goes on.
-    On,
-    /// It leaves the round without a word.
-    Leave,
-}
-
-/// Asked at every [`Moment`] of every client that was given it; a client waits for the answer.
-pub type Hook =
-    Arc<dyn Fn(ClientId, Moment) -> Pin<Box<dyn Future<Output = Go> + Send>> + Send + Sync + 'static>;
 
 /// What the clients of a process have in common.
 #[derive(Clone)]
@@ -87,91 +66,6 @@ impl Default for Common {
             patience: PATIENCE,
         }
     }
-}
-
-/// Why a client does not go on at all.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// No connection.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// The coordinator refuses a call, or did not answer for too long.
-    #[error("the coordinator says {code}: {message}", code = .0.code(), message = .0.message())]
-    Refused(Box<Status>),
-    /// The ledger contradicts itself.
-    #[error(transparent)]
-    Ledger(#[from] HeadError),
-    /// The budget.
-    #[error(transparent)]
-    Budget(#[from] BudgetError),
-    /// The plan is not the coordinator's.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The manifest is not the coordinator's.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The adapter.
-    #[error(transparent)]
-    Adapter(#[from] AdapterError),
-    /// The coordinator offers nothing of the task.
-    #[error(
-        "the coordinator offers nothing of task {0}: create it, and wait until its first round is planned"
-    )]
-    NoOffer(TaskName),
-    /// A published file is not what its manifest says.
-    #[error("version {version} of the adapter is not what its manifest says: {problem}")]
-    Damaged {
-        /// The version.
-        version: u64,
-        /// What differs.
-        problem: &'static str,
-    },
-    /// The process stops.
-    #[error("the work was interrupted")]
-    Interrupted,
-}
-
-/// How a round ended for a client.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ended {
-    /// The coordinator says that it released a sum.
-    Committed,
-    /// The coordinator says that it did not, or that this client has no part in it any more.
-    Failed(String),
-    /// The client refused something, and left.
-    Refused(ParticipantError),
-    /// The hook made it leave.
-    Left(Moment),
-}
-
-/// A round as a client went through it.
-#[derive(Clone, Debug)]
-pub struct Played {
-    /// The round.
-    pub round: RoundName,
-    /// Its plan.
-    pub plan: RoundPlan,
-    /// The cohort's list, if it was closed with this client.
-    pub list: Option<Arc<CohortList>>,
-    /// What followed from that.
-    pub closed: Option<Closed>,
-    /// Members that the coordinator has said survived.
-    pub survivors: Option<Vec<ClientId>>,
-    /// The last step whose whole answer the coordinator has acknowledged.
-    pub acknowledged: Option<Step>,
-    /// Answers that were refused, as the coordinator put it: the steps were over.
-    pub late: Vec<String>,
-    /// How it ended.
-    pub ended: Ended,
-}
-
-/// A version of the adapter as it was downloaded and checked.
-#[derive(Clone, Debug)]
-pub struct Downloaded {
-    /// The signed statement about it.
-    pub manifest: Manifest,
-    /// The version.
-    pub adapter: AdapterVersion,
 }
 
 /// Limits under which a client joins whatever is planned, as long as it adds noise itself.
