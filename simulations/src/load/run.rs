@@ -20,6 +20,7 @@ use tacit_coordinator::{AdapterVersion, OptimizerError, OptimizerState};
 use tacit_proto::adapter::AdapterError;
 use tacit_proto::admin::Order;
 use tacit_proto::fleet::ReadyUpdate;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
@@ -210,7 +211,15 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
     register(&site, settings, progress)?;
     site.start(&[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(io("threads"))?.block_on(measure(&mut site, settings, progress))
+    runtime.map_err(io("threads"))?.block_on(async {
+        let mut asked = signal(SignalKind::terminate()).map_err(io("signals"))?;
+        tokio::select! {
+            report = measure(&mut site, settings, progress) => report,
+            // The coordinator's process and folder must not outlive this one.
+            _ = asked.recv() => Err(LoadError::Interrupted),
+            _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
+        }
+    })
 }
 
 /// As many open files as this process may have; its children inherit them.
