@@ -211,7 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = || {
             let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
-            let mut logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+            let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
             logs.max().unwrap()
         };
         let store = RocksStore::open(folder.path()).unwrap();
