@@ -65,10 +65,8 @@ pub(super) struct Machine {
     pub(super) seen: BTreeMap<u64, Seen>,
     /// From this step on it is silent.
     pub(super) leaves: Option<Step>,
-    pub(super) refusals: Vec<String>,
     /// Bytes of vectors that were written and not yet flushed, by file.
     pub(super) unflushed: BTreeMap<PathBuf, u64>,
-    pub(super) kills: u64,
 }
 
 pub(super) fn draw(seed: u64, round: u64, purpose: u8) -> ChaCha20Rng {
@@ -91,9 +89,7 @@ impl Machine {
             process: None,
             seen: BTreeMap::new(),
             leaves: None,
-            refusals: Vec::new(),
             unflushed: BTreeMap::new(),
-            kills: 0,
         };
         machine.start();
         machine
@@ -112,7 +108,6 @@ impl Machine {
     /// SIGKILL, and a new process.
     pub(super) fn kill(&mut self) {
         self.process = None;
-        self.kills += 1;
         self.start();
     }
 
@@ -159,7 +154,7 @@ impl Machine {
     /// Waits for a cohort, and joins it.
     fn gather(&mut self, line: &dyn Line, now: u64) -> Result<Did, Silence> {
         let client = self.member.certificate.client;
-        let offered = self.judged(line.task(client))?.flatten();
+        let offered = judged(line.task(client))?.flatten();
         let Some(Task { plan: signed, training, join }) = offered else { return Ok(Did::Nothing) };
         let plan = signed.verify(&self.member.coordinator).expect("signed").clone();
         let name = RoundName { task: plan.task.clone(), round: plan.round };
@@ -184,9 +179,9 @@ impl Machine {
             return Ok(Did::Something);
         }
         let ready = ReadyUpdate { task: name.task.clone(), parent: update.parent };
-        self.judged(line.ready(client, ready))?;
+        judged(line.ready(client, ready))?;
         // It may have been the one that the cohort waited for.
-        let offered = self.judged(line.task(client))?.flatten();
+        let offered = judged(line.task(client))?.flatten();
         let may_join = !silent && self.accounts().may_join(&name);
         Ok(if may_join && offered.is_some_and(|task| task.join) { Did::Something } else { Did::Nothing })
     }
@@ -212,7 +207,7 @@ impl Machine {
             return self.upload(line, name, &header, offset);
         }
         let sent = line.message(client, name, message.clone());
-        match (self.judged(sent)?, message) {
+        match (judged(sent)?, message) {
             (Some(Sent { resume_at }), ClientMessage::MaskedHeader(header)) if resume_at < header.length => {
                 self.process().upload = Some((header, resume_at));
             }
@@ -243,7 +238,7 @@ impl Machine {
         let Some(mut chunk) = next else {
             let whole = line.whole(client, name, header);
             self.unflushed.clear();
-            match self.judged(whole)? {
+            match judged(whole)? {
                 Some(true) => self.acknowledged(name, step),
                 // Cut short: the receipt for the header says where to go on.
                 Some(false) => self.process().upload = None,
@@ -254,7 +249,7 @@ impl Machine {
         chunk.bytes.truncate(CHUNK);
         let end = offset + chunk.bytes.len() as u64;
         let part = line.part(client, name, header, chunk);
-        match self.judged(part)? {
+        match judged(part)? {
             Some((_, true)) => self.acknowledged(name, step),
             Some((file, false)) => {
                 if let Some(file) = file {
@@ -277,7 +272,7 @@ impl Machine {
     fn hear(&mut self, line: &dyn Line, name: &RoundName, step: Step, now: u64) -> Result<Did, Silence> {
         let client = self.member.certificate.client;
         let received = line.receive(client, name, step);
-        match self.judged(received)? {
+        match judged(received)? {
             Some(Received::Nothing) => Ok(Did::Nothing),
             Some(Received::Message(message)) => {
                 if let ServerMessage::Cohort { list, .. } = &message {
@@ -305,18 +300,6 @@ impl Machine {
             round.close(&process.folder, &mut process.accounts).expect("wiped");
         }
         (process.sent, process.upload) = (None, None);
-    }
-
-    /// A refusal is noted; none in place of an answer.
-    fn judged<T>(&mut self, result: Result<T, Trouble>) -> Result<Option<T>, Silence> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(Trouble::Silence) => Err(Silence),
-            Err(Trouble::Refused(reason)) => {
-                self.refusals.push(reason);
-                Ok(None)
-            }
-        }
     }
 
     /// Asks the ledger about every round whose outcome it awaits, and believes nothing that is not proved. How they ended.
@@ -348,6 +331,15 @@ impl Machine {
         let rounds: BTreeSet<u64> = debits.iter().map(|debit| debit.participation.round).collect();
         assert_eq!(rounds.len(), debits.len(), "a round is paid for once");
         rounds
+    }
+}
+
+/// None in place of an answer that was refused: how the round ended for this client it hears next.
+fn judged<T>(result: Result<T, Trouble>) -> Result<Option<T>, Silence> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Trouble::Silence) => Err(Silence),
+        Err(Trouble::Refused(_)) => Ok(None),
     }
 }
 
