@@ -215,17 +215,8 @@ impl Engine {
 
     /// Lets deadlines pass, ends rounds, plans and opens new ones.
     fn tick(&mut self, now: Millis) {
-        let mut tools = Tools {
-            setup: &self.setup,
-            account: &mut self.account,
-            batch: &mut self.batch,
-            spent: &mut self.spent,
-            changed: &mut self.changed,
-            failure: &mut self.failure,
-            figures: &self.figures,
-            rng: &mut self.rng,
-        };
-        for task in self.tasks.values_mut() {
+        let (tasks, mut tools) = self.parts();
+        for task in tasks.values_mut() {
             task.tick(now, &mut tools);
         }
     }
@@ -233,7 +224,17 @@ impl Engine {
     /// Adds masked vectors to running sums; says whether there are more.
     fn work(&mut self) -> bool {
         let now = (self.setup.clock)();
-        let mut tools = Tools {
+        let (tasks, mut tools) = self.parts();
+        let mut more = false;
+        for task in tasks.values_mut() {
+            more |= task.work(WORK_BYTES, now, &mut tools);
+        }
+        more
+    }
+
+    /// The tasks, and what they are lent.
+    fn parts(&mut self) -> (&mut BTreeMap<TaskName, Task>, Tools<'_>) {
+        let tools = Tools {
             setup: &self.setup,
             account: &mut self.account,
             batch: &mut self.batch,
@@ -243,11 +244,7 @@ impl Engine {
             figures: &self.figures,
             rng: &mut self.rng,
         };
-        let mut more = false;
-        for task in self.tasks.values_mut() {
-            more |= task.work(WORK_BYTES, now, &mut tools);
-        }
-        more
+        (&mut self.tasks, tools)
     }
 
     /// Does something in an open round.
@@ -257,20 +254,11 @@ impl Engine {
         function: impl FnOnce(&mut Task, &mut Tools<'_>) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
         let not_open = || Refused::NotOpen { round: round.clone() };
-        let task = self.tasks.get_mut(&round.task).ok_or_else(not_open)?;
+        let (tasks, mut tools) = self.parts();
+        let task = tasks.get_mut(&round.task).ok_or_else(not_open)?;
         if task.open_round() != Some(round.round) {
             return Err(not_open());
         }
-        let mut tools = Tools {
-            setup: &self.setup,
-            account: &mut self.account,
-            batch: &mut self.batch,
-            spent: &mut self.spent,
-            changed: &mut self.changed,
-            failure: &mut self.failure,
-            figures: &self.figures,
-            rng: &mut self.rng,
-        };
         function(task, &mut tools)
     }
 

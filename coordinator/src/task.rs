@@ -79,21 +79,11 @@ pub struct Schedule {
     pub rounds: Option<u64>,
     /// Clients that are invited beyond the cohort, in per cent of it.
     pub overbooking: u32,
-    /// Versions back from the present one that an update may have been trained on.
-    pub staleness: u32,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self {
-            cohort: None,
-            patience: 60_000,
-            ready_for: 30_000,
-            pause: 0,
-            rounds: None,
-            overbooking: 0,
-            staleness: 0,
-        }
+        Self { cohort: None, patience: 60_000, ready_for: 30_000, pause: 0, rounds: None, overbooking: 0 }
     }
 }
 

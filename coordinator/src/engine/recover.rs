@@ -230,16 +230,7 @@ impl Engine {
         }
         let vectors = VectorFolder::open(vectors_of(&self.setup.vectors, &name, round))?;
         let invited = invited.into_iter().collect();
-        let mut tools = Tools {
-            setup: &self.setup,
-            account: &mut self.account,
-            batch: &mut self.batch,
-            spent: &mut self.spent,
-            changed: &mut self.changed,
-            failure: &mut self.failure,
-            figures: &self.figures,
-            rng: &mut self.rng,
-        };
+        let (_, mut tools) = self.parts();
         let setup = task.setup(&planned, BTreeSet::clone(&invited), &tools);
         let restored = Driver::restore(setup, task.state.clone(), journal, tools.account, now);
         task.plan = Some(planned);
@@ -316,16 +307,7 @@ impl Engine {
     }
 
     fn with_tools<T>(&mut self, function: impl FnOnce(&mut Tools<'_>) -> T) -> T {
-        function(&mut Tools {
-            setup: &self.setup,
-            account: &mut self.account,
-            batch: &mut self.batch,
-            spent: &mut self.spent,
-            changed: &mut self.changed,
-            failure: &mut self.failure,
-            figures: &self.figures,
-            rng: &mut self.rng,
-        })
+        function(&mut self.parts().1)
     }
 }
 

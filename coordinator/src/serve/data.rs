@@ -95,12 +95,7 @@ impl DataFolder {
     /// # Errors
     /// [`DataError::Exists`], [`DataError::File`].
     pub fn init<R: CryptoRng>(&self, settings: &ServerSettings, rng: &mut R) -> Result<PublicKey, DataError> {
-        fs::create_dir_all(&self.0).map_err(failed(&self.0))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700)).map_err(failed(&self.0))?;
-        }
+        make_private(&self.0)?;
         let path = self.file(KEY);
         if path.exists() {
             return Err(DataError::Exists { path: self.0.clone() });
@@ -151,7 +146,7 @@ impl DataFolder {
             return Err(malformed("it exists already: name a new folder".into()));
         }
         let partial = to.with_extension("partial");
-        fs::create_dir_all(&partial).map_err(failed(&partial))?;
+        make_private(&partial)?;
         // Files are written before the records that name them: the store goes first.
         store.copy_to(&partial.join("store")).map_err(|error| malformed(error.to_string()))?;
         let blobs = self.file("blobs");
@@ -248,6 +243,17 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Makes a folder that only its owner may enter: keys lie in it, also in a backup.
+fn make_private(folder: &Path) -> Result<(), DataError> {
+    fs::create_dir_all(folder).map_err(failed(folder))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed(folder))?;
+    }
+    Ok(())
+}
+
 /// Copies a file with its permissions, durably.
 fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
     fs::copy(from, to).and_then(|_| fs::File::open(to)?.sync_all()).map_err(failed(to))?;
@@ -255,7 +261,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), DataError> {
-    fs::create_dir_all(to).map_err(failed(to))?;
+    make_private(to)?;
     for entry in fs::read_dir(from).map_err(failed(from))? {
         let entry = entry.map_err(failed(from))?;
         let target = to.join(entry.file_name());
@@ -266,4 +272,31 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), DataError> {
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn nobody_but_the_owner_enters_a_data_folder_or_its_backup() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::new(folder.path().join("data"));
+        data.init(&ServerSettings::default(), &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        let store = RocksStore::open(&data.store()).unwrap();
+        fs::create_dir_all(data.file("blobs")).unwrap();
+        let (backup, copy) = (folder.path().join("backup"), folder.path().join("copy"));
+        data.backup(&backup, &store).unwrap();
+        DataFolder::new(&backup).copy_to(&copy).unwrap();
+        for path in [data.path(), &backup, &copy] {
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o77;
+            assert_eq!((mode(path), mode(&path.join(KEY))), (0, 0), "{}", path.display());
+        }
+        assert_eq!(DataFolder::new(&copy).key().unwrap().public_key(), data.key().unwrap().public_key());
+        assert!(matches!(data.backup(&backup, &store), Err(DataError::Malformed { .. })), "it exists");
+    }
 }
