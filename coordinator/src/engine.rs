@@ -21,9 +21,10 @@ use crate::Millis;
 use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
+use crate::vectors::{VectorError, sync_folder};
 use command::{Command, Reply};
 use rand_chacha::ChaCha20Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,6 +71,9 @@ pub enum Stopped {
     /// A version of an adapter cannot be published.
     #[error(transparent)]
     Publication(#[from] PublicationError),
+    /// Masked vectors cannot be kept.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
 }
 
 /// An answer that waits until what it says is durable; given `false` it says that the coordinator is stopping.
@@ -83,6 +87,8 @@ pub struct Engine {
     tasks: BTreeMap<TaskName, Task>,
     batch: Batch,
     waiting: Vec<Waiting>,
+    /// Folders with whole vectors whose names must be durable before the records that speak of them.
+    named: BTreeSet<PathBuf>,
     /// Folders of ended rounds' vectors, to be removed once the end is durable.
     spent: Vec<PathBuf>,
     board: watch::Sender<Arc<Board>>,
@@ -149,6 +155,9 @@ impl Engine {
             return Err(failure.into());
         }
         self.account.save(&mut self.batch);
+        for folder in std::mem::take(&mut self.named) {
+            sync_folder(&folder)?;
+        }
         if !self.batch.is_empty() {
             let began = Instant::now();
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
@@ -195,10 +204,11 @@ impl Engine {
             }
             Command::Target { client, round, reply } => {
                 let result = self.with_round(&round, |task, _| task.target(client));
-                self.answer(reply, result);
+                // It tells the client nothing, so it need not wait. Whoever asked may have gone.
+                let _ = reply.send(result);
             }
-            Command::Whole { client, round, reply } => {
-                let result = self.with_round(&round, |task, tools| task.whole(client, now, tools));
+            Command::Whole { client, round, vector, reply } => {
+                let result = self.with_round(&round, |task, tools| task.whole(client, vector, now, tools));
                 self.answer(reply, result);
             }
             Command::Receive { client, round, after, reply } => {
@@ -238,6 +248,7 @@ impl Engine {
             setup: &self.setup,
             account: &mut self.account,
             batch: &mut self.batch,
+            named: &mut self.named,
             spent: &mut self.spent,
             changed: &mut self.changed,
             failure: &mut self.failure,
@@ -302,6 +313,7 @@ struct Tools<'a> {
     setup: &'a Setup,
     account: &'a mut Account,
     batch: &'a mut Batch,
+    named: &'a mut BTreeSet<PathBuf>,
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
     failure: &'a mut Option<PublicationError>,

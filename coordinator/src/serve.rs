@@ -13,7 +13,7 @@ use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::metrics::{CallFigures, CountCalls, Metrics};
 use crate::publication::{PublicationError, Publisher};
-use crate::service::{AdminService, Clock, EnrolmentService, FleetService};
+use crate::service::{AdminService, Clock, EnrolmentService, FleetService, InPieces};
 use crate::settings::ServerSettings;
 use crate::store::{RocksStore, Store, StoreError};
 use crate::tls::{Gate, Limits, Listener, ServerCertificate, TlsError, server_config};
@@ -39,9 +39,11 @@ const LONGEST_REQUEST: usize = 4 << 20;
 /// Longest order of an operator, in bytes.
 const LONGEST_ORDER: usize = 17 << 20;
 /// Calls that one connection may have open.
-const CALLS_PER_CONNECTION: u32 = 32;
-/// Bytes that a client may send ahead of being read, per call and per connection.
-const WINDOW: u32 = 1 << 20;
+const CALLS_PER_CONNECTION: u32 = 16;
+/// Bytes that a client may send ahead of being read, in one call.
+pub const CALL_WINDOW: u32 = 64 << 10;
+/// The same in all calls of a connection.
+pub const CONNECTION_WINDOW: u32 = 256 << 10;
 /// How often a silent connection is asked whether it is alive.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long open calls may take to end when the process stops.
@@ -287,10 +289,11 @@ impl Coordinator {
             .build_v1()?;
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
+            .layer(InPieces)
             .layer(CountCalls(calls))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(CALL_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(health_service)
             .add_service(reflection)

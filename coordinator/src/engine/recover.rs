@@ -119,6 +119,7 @@ impl Engine {
             tasks: BTreeMap::new(),
             batch: Batch::new(),
             waiting: Vec::new(),
+            named: BTreeSet::new(),
             spent: Vec::new(),
             board,
             figures,

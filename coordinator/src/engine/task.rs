@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
+use tacit_aggregation::server::VectorSummary;
 use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
 use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
@@ -133,7 +134,8 @@ impl Task {
     ) -> Option<T> {
         let open = self.open.as_mut()?;
         let (task, round) = (self.settings.name().as_str(), open.driver.plan().round);
-        let mut keeper = DiskKeeper { batch: tools.batch, task, round, vectors: &open.vectors };
+        let mut keeper =
+            DiskKeeper { batch: tools.batch, named: tools.named, task, round, vectors: &open.vectors };
         Some(function(&mut open.driver, tools.account, &mut keeper))
     }
 
@@ -193,10 +195,14 @@ impl Task {
     pub(super) fn whole(
         &mut self,
         client: ClientId,
+        vector: VectorSummary,
         now: Millis,
         tools: &mut Tools<'_>,
     ) -> Result<(), Refused> {
-        self.event(Event::Whole { from: client }, now, tools)
+        if let Some(open) = &self.open {
+            tools.named.insert(open.vectors.folder().to_owned());
+        }
+        self.event(Event::Whole { from: client, vector }, now, tools)
     }
 
     /// What there is for a client in the open round.

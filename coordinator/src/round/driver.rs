@@ -20,7 +20,7 @@ use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::journal::{Record, Unanswered};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{Phase, ServerError, Session};
+use tacit_aggregation::server::{Phase, ServerError, Session, VectorSummary};
 use tacit_privacy::NoiseKey;
 use tacit_proto::{ClientMessage, RoundPlan};
 
@@ -130,7 +130,7 @@ impl Driver {
         }
         let taken = match event {
             Event::Message { from, message } => self.accept(from, message, now, &mut tools),
-            Event::Whole { from } => self.whole(from, &mut tools),
+            Event::Whole { from, vector } => self.whole(from, &vector, &mut tools),
             Event::Tick => return outgoing,
         };
         match taken {
@@ -233,7 +233,7 @@ impl Driver {
                 session.begin(&header, tools.keep()).map_err(refusal(from))?;
                 let whole = tools.keeper.stored(&header).map_err(upload(from))? == Vector::Whole;
                 self.announced.insert(from, header);
-                return if whole { self.whole(from, tools) } else { Ok(Progress::Waiting) };
+                return if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) };
             }
             (Phase::Collect(_), ClientMessage::MaskedChunk(chunk)) => {
                 let Some(header) = self.announced.get(&from) else {
@@ -244,7 +244,7 @@ impl Driver {
                     return if known { Ok(Progress::Waiting) } else { Err(refused) };
                 };
                 let whole = tools.keeper.append(header, &chunk).map_err(upload(from))? == Vector::Whole;
-                return if whole { self.whole(from, tools) } else { Ok(Progress::Waiting) };
+                return if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) };
             }
             (Phase::Confirm(..), ClientMessage::Confirm(confirm)) => {
                 session.confirm(&confirm, tools.keep()).map_err(refusal(from))?;
@@ -257,15 +257,25 @@ impl Driver {
         Ok(self.progress())
     }
 
+    /// Takes an announced vector that the keeper had before.
+    fn stored(&mut self, from: ClientId, tools: &mut Tools<'_>) -> Result<Progress, Refusal> {
+        let packed = tools.keeper.vector(from).map_err(upload(from))?;
+        self.whole(from, &VectorSummary::of(&packed), tools)
+    }
+
     /// Takes an announced vector of which the keeper has every byte.
-    fn whole(&mut self, from: ClientId, tools: &mut Tools<'_>) -> Result<Progress, Refusal> {
+    fn whole(
+        &mut self,
+        from: ClientId,
+        vector: &VectorSummary,
+        tools: &mut Tools<'_>,
+    ) -> Result<Progress, Refusal> {
         let (round, current) = (self.plan.round, self.round.step());
         let Some(header) = self.announced.get(&from) else { return Ok(self.progress()) };
         let Round::Running(session, _) = &mut self.round else {
             return Err(Refusal::OutOfStep { client: from, round, sent: "collect", current });
         };
-        let packed = tools.keeper.vector(from).map_err(upload(from))?;
-        session.vector(header, &packed, tools.keep()).map_err(refusal(from))?;
+        session.vector(header, vector, tools.keep()).map_err(refusal(from))?;
         self.announced.remove(&from);
         Ok(self.progress())
     }

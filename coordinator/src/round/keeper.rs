@@ -39,7 +39,7 @@ pub trait Keeper {
     ///
     /// # Errors
     /// A reason for people.
-    fn stored(&self, header: &MaskedHeader) -> Result<Vector, String>;
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String>;
 
     /// Reads a whole vector.
     ///
@@ -77,7 +77,7 @@ impl Keeper for MemoryKeeper {
         self.stored(header)
     }
 
-    fn stored(&self, header: &MaskedHeader) -> Result<Vector, String> {
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String> {
         let known = self.vectors.get(&header.client).filter(|(known, _)| known.digest == header.digest);
         let arrived = known.map_or(0, |(_, bytes)| bytes.len() as u64);
         Ok(if arrived == header.length { Vector::Whole } else { Vector::Part(arrived) })

@@ -2,6 +2,7 @@
 //! connection's certificate.
 
 use super::Clock;
+use super::answers::Places;
 use super::downloads::{Downloads, Parts};
 use super::status::refused;
 use super::uploads::Uploads;
@@ -32,6 +33,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct FleetService {
     engine: Handle,
+    places: Places,
     uploads: Uploads,
     downloads: Downloads,
     pace: Pace,
@@ -52,7 +54,7 @@ impl FleetService {
         clock: Clock,
     ) -> Self {
         let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
-        Self { engine, uploads, downloads, pace, gate, excluded, clock }
+        Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, clock }
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
@@ -142,10 +144,15 @@ impl Fleet for FleetService {
                 step.and_then(step_of).is_some_and(|step: Step| step <= after)
             };
             if !waits {
+                let place = self.places.next().await?;
                 let received = self.engine.receive(client, round.clone(), after).await;
                 match received.map_err(|error| refused(&error))? {
                     Received::Nothing => {}
-                    received => return Ok(Response::new(received)),
+                    received => {
+                        let mut answer = Response::new(received);
+                        answer.extensions_mut().insert(place);
+                        return Ok(answer);
+                    }
                 }
             }
             match timeout_at(until, board.changed()).await {

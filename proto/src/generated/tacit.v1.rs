@@ -670,7 +670,7 @@ pub struct MaskedChunk {
     /// Where it starts, in bytes.
     #[prost(uint64, tag = "1")]
     pub offset: u64,
-    /// At most 1 MiB.
+    /// At most 256 KiB.
     #[prost(bytes = "vec", tag = "2")]
     pub bytes: ::prost::alloc::vec::Vec<u8>,
 }

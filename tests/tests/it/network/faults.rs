@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use tacit_aggregation::Step;
 use tacit_aggregation::messages::MaskedHeader;
-use tacit_aggregation::server::ServerError;
+use tacit_aggregation::server::{ServerError, VectorSummary};
 use tacit_client::Budget;
 use tacit_client::ledger::{Contradiction, LedgerError};
 use tacit_client::participant::Joined;
@@ -102,13 +102,17 @@ fn a_vector_that_rots_before_it_is_whole_is_sent_again() {
     flip(&part, 3);
     let target = world.life().ask(async |handle| handle.target(header.client, name(1)).await).unwrap();
     let rest = vec![0; header.length as usize - fs::metadata(&part).unwrap().len() as usize];
-    target.folder.append(&header, header.length - rest.len() as u64, &rest).unwrap();
-    let refused = target.folder.sync(&header).unwrap_err();
+    let mut writer = target.folder.writer(&header).unwrap();
+    writer.append(header.length - rest.len() as u64, &rest).unwrap();
+    let refused = writer.finish().unwrap_err();
     assert!(matches!(refused, VectorError::Digest { client } if client == header.client), "{refused}");
     assert!(refused.to_string().contains("sent again"), "{refused}");
-    // Its word that everything is there is not taken for it.
-    let whole = world.life().ask(async |handle| handle.whole(header.client, name(1)).await);
-    assert!(matches!(whole, Err(Refused::Round(Refusal::Upload { .. }))), "{whole:?}");
+    // Something else that is whole is not taken for it.
+    let other = VectorSummary::of(&rest);
+    let whole = world.life().ask(async |handle| handle.whole(header.client, name(1), other).await);
+    let refused = matches!(&whole, Err(Refused::Round(Refusal::Protocol { error, .. }))
+        if *error == ServerError::VectorDigest { client: header.client });
+    assert!(refused, "{whole:?}");
     world.machines[0].disconnected();
     assert!(world.round(1, &mut |_| ()).committed);
     assert!(world.machines[0].seen[&1].acknowledged);
@@ -239,7 +243,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let part = vector_file(&world.site.vectors(), &name(1), &header, "part");
     symlink("/dev/full", &part).unwrap();
     let target = world.life().ask(async |handle| handle.target(header.client, name(1)).await).unwrap();
-    let refused = target.folder.append(&header, 0, &[1; 10]).unwrap_err();
+    let refused = target.folder.writer(&header).unwrap().append(0, &[1; 10]).unwrap_err();
     let named = matches!(&refused, VectorError::Disk { path, .. } if *path == part);
     assert!(named && refused.to_string().contains("free space"), "{refused}");
     fs::remove_file(&part).unwrap();
