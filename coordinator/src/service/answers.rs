@@ -14,7 +14,7 @@ use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
 /// Answers that are made and sent at once.
-const MOST_ANSWERS: usize = 32;
+const MOST_ANSWERS: usize = 16;
 /// How long an answer keeps its place; then the connection alone decides how long it takes.
 const KEPT: Duration = Duration::from_secs(2);
 /// Bytes that are handed to the transport at once, which takes no more than the receiver has room for.
