@@ -283,10 +283,13 @@ impl Coordinator {
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Older tools ask for the draft's name.
+        let (reflection, draft) = (reflection().build_v1()?, reflection().build_v1alpha()?);
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .layer(InPieces)
@@ -297,6 +300,7 @@ impl Coordinator {
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(health_service)
             .add_service(reflection)
+            .add_service(draft)
             .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
             .add_service(AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER))
             .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))

@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests stop where an assertion would")]
 
 mod brittle;
+mod discovery;
 mod faults;
 mod kills;
 mod life;
