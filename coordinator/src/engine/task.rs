@@ -22,8 +22,11 @@ use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
 use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
 
+mod bars;
 mod end;
 mod view;
+
+use bars::Bars;
 
 /// Between two looks at what waiting clients have spent, in milliseconds.
 const BETWEEN_LOOKS: Millis = 500;
@@ -50,6 +53,8 @@ pub(super) struct Task {
     /// The plan of the last round that ended, shown while there is no other: clients install the version that it made.
     pub(super) last_plan: Option<Arc<SignedPlan>>,
     problem: Option<String>,
+    /// Why too few of the clients that wait may take part.
+    shortage: Option<String>,
 }
 
 /// A signed plan, with the key that it commits to.
@@ -107,6 +112,7 @@ impl Task {
             epsilon: None,
             last_plan: None,
             problem: None,
+            shortage: None,
         }
     }
 
@@ -314,6 +320,7 @@ impl Task {
         let round = plan.round;
         if self.ready.len() < terms.min as usize {
             self.enough_since = None;
+            *tools.changed |= self.shortage.take().is_some();
             return;
         }
         let since = now.min(*self.enough_since.get_or_insert(now));
@@ -328,9 +335,17 @@ impl Task {
             return;
         }
         self.last_look = now;
+        let mut bars = Bars::new(self.settings.eligibility.separation);
+        let waiting = self.ready.keys().copied();
         let able: Vec<ClientId> =
-            self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
-        if able.len() < terms.min as usize || !(waited || able.len() >= wanted) {
+            waiting.filter(|&client| bars.count(self.bar(client, round, tools))).collect();
+        let shortage = (able.len() < terms.min as usize).then(|| bars.to_string());
+        if self.shortage != shortage {
+            tracing::info!(task = self.name(), round, shortage, "who may take part has changed");
+            self.shortage = shortage;
+            *tools.changed = true;
+        }
+        if self.shortage.is_some() || !(waited || able.len() >= wanted) {
             return;
         }
         let extra = wanted * schedule.overbooking as usize / 100;
@@ -342,22 +357,6 @@ impl Task {
             Ok(invited) => self.open(invited.into_iter().collect(), now, tools),
             Err(error) => tracing::warn!(task = self.name(), round, %error, "no cohort"),
         }
-    }
-
-    /// Whether the coordinator's own book and the task's rules let a client take part in a round.
-    pub(super) fn may_join(&self, client: ClientId, round: u64, tools: &Tools<'_>) -> bool {
-        let rules = &self.settings.eligibility;
-        let history = tools.account.history(self.settings.name());
-        let rested = history.is_none_or(|history| history.is_rested(client, round, rules.separation));
-        let rounds = history.map_or(0, |history| history.rounds_of(client));
-        let some_left = rules.rounds_per_client.is_none_or(|most| rounds < most);
-        let affordable = rules.epsilon_per_client.is_none_or(|limit| {
-            let cost = self.plan.as_ref().and_then(|plan| plan.cost.as_ref());
-            cost.is_some_and(|cost| {
-                !tools.account.would_exceed(client, cost, self.settings.plan.delta, limit)
-            })
-        });
-        rested && some_left && affordable
     }
 
     fn open(&mut self, invited: BTreeSet<ClientId>, now: Millis, tools: &mut Tools<'_>) {
@@ -383,6 +382,7 @@ impl Task {
                     Some(Open { driver: Box::new(driver), vectors, since: now, invited: Arc::new(invited) });
                 self.ready.clear();
                 self.enough_since = None;
+                self.shortage = None;
                 self.store_row(tools);
             }
             Err(problem) => {

@@ -12,4 +12,5 @@ mod line;
 mod machine;
 mod premises;
 mod processes;
+mod shortage;
 mod world;
