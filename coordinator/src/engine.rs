@@ -90,6 +90,8 @@ pub struct Engine {
     /// Draws the secrets of rounds.
     rng: ChaCha20Rng,
     changed: bool,
+    /// Whether versions were retired whose files are still there.
+    retired: bool,
     /// Why nothing more may be made durable.
     failure: Option<PublicationError>,
     stopping: bool,
@@ -168,6 +170,12 @@ impl Engine {
                 tracing::warn!(folder = %folder.display(), %error, "vectors of an ended round stay on the disk");
             }
         }
+        // Nothing is being published now: the batch is on the disk.
+        if std::mem::take(&mut self.retired)
+            && let Err(error) = self.setup.publisher.sweep()
+        {
+            tracing::warn!(%error, "files of retired versions stay on the disk");
+        }
         Ok(())
     }
 
@@ -240,6 +248,7 @@ impl Engine {
             batch: &mut self.batch,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            retired: &mut self.retired,
             failure: &mut self.failure,
             figures: &self.figures,
             rng: &mut self.rng,
@@ -297,6 +306,9 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
@@ -304,6 +316,7 @@ struct Tools<'a> {
     batch: &'a mut Batch,
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
+    retired: &'a mut bool,
     failure: &'a mut Option<PublicationError>,
     figures: &'a Figures,
     rng: &'a mut ChaCha20Rng,

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::files::make_folder;
 use sha2::{Digest as _, Sha256};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedHeader};
@@ -82,7 +83,8 @@ impl VectorFolder {
     /// # Errors
     /// [`VectorError::Disk`].
     pub fn open(folder: PathBuf) -> Result<Self, VectorError> {
-        fs::create_dir_all(&folder).map_err(disk(&folder))?;
+        // The names above the files must last as long as what is acknowledged does.
+        make_folder(&folder).map_err(disk(&folder))?;
         Ok(Self { folder })
     }
 

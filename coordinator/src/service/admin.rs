@@ -319,6 +319,7 @@ impl AdminService {
                 self.export(&file)
             }
             _ => Err(Failure::Bad("this order is carried out elsewhere".into())),
+                let _held = self.publisher.hold();
         }
     }
 
