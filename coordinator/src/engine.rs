@@ -223,9 +223,12 @@ impl Engine {
 
     /// Lets deadlines pass, ends rounds, plans and opens new ones.
     fn tick(&mut self, now: Millis) {
+        // A client goes through one round at a time, and what that will cost it is not reserved before its cohort is closed.
+        let mut engaged: Vec<_> = self.tasks.values().filter_map(Task::invited).collect();
         let (tasks, mut tools) = self.parts();
         for task in tasks.values_mut() {
-            task.tick(now, &mut tools);
+            task.tick(now, &engaged, &mut tools);
+            engaged.extend(task.invited());
         }
     }
 

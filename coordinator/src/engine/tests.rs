@@ -123,6 +123,17 @@ impl World {
 }
 
 #[test]
+fn nobody_is_invited_to_two_rounds_at_once() {
+    let mut world = World::new(&["one", "two"]);
+    world.ready(0..6, LATER);
+    assert_eq!(world.invited("one").map(|invited| invited.len()), Some(6));
+    assert_eq!(world.invited("two"), None, "everybody is in the other task's round");
+    world.ready(6..12, 2 * LATER);
+    let both = [world.invited("one"), world.invited("two")].map(Option::unwrap);
+    assert!(both[0].is_disjoint(&both[1]), "{both:?}");
+}
+
+#[test]
 fn the_disk_does_not_fill_with_versions_that_were_retired() {
     let mut world = World::new(&["one"]);
     let name = TaskName::new("one").unwrap();
