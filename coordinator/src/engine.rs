@@ -286,6 +286,8 @@ impl Engine {
             Some(RoundRow { stage: Stage::Ended(end), .. }) => {
                 Ok(Received::End(RoundEnd { committed: end.committed, reason: end.reason }))
             }
+            // It has ended in the batch that is not written yet: there is more to say once that is.
+            Some(RoundRow { stage: Stage::Open { .. }, .. }) => Ok(Received::Nothing),
             _ => Err(not_open()),
         }
     }

@@ -134,6 +134,21 @@ fn nobody_is_invited_to_two_rounds_at_once() {
 }
 
 #[test]
+fn nobody_hears_of_an_end_that_is_not_written_nor_that_there_was_no_such_round() {
+    let mut world = World::new(&["one"]);
+    world.ready(0..6, LATER);
+    let round = RoundName { task: TaskName::new("one").unwrap(), round: 1 };
+    let client = ClientId(3);
+    world.engine.abort_round(&round.task, LATER).unwrap();
+    assert_eq!(world.engine.receive(client, &round, Step::Advertise), Ok(Received::Nothing));
+    world.engine.settle().unwrap();
+    let heard = world.engine.receive(client, &round, Step::Advertise);
+    assert!(matches!(&heard, Ok(Received::End(end)) if !end.committed), "{heard:?}");
+    let never = RoundName { round: 2, ..round };
+    assert!(matches!(world.engine.receive(client, &never, Step::Advertise), Err(Refused::NotOpen { .. })));
+}
+
+#[test]
 fn the_disk_does_not_fill_with_versions_that_were_retired() {
     let mut world = World::new(&["one"]);
     let name = TaskName::new("one").unwrap();
