@@ -184,8 +184,8 @@ impl Fleet for FleetService {
     type DownloadStream = Parts;
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        self.caller(&request)?;
-        self.downloads.open(request.into_inner()).await.map(Response::new)
+        let client = self.caller(&request)?;
+        self.downloads.open(client, request.into_inner()).await.map(Response::new)
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
