@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
-use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask};
+use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask, VectorSummary};
 use tacit_privacy::ledger::head::Head;
 use tacit_privacy::ledger::{
     self, Debit, Entry, Event, Ledger, Reason, Release, Reserve, Task, members_root,
@@ -325,7 +325,7 @@ impl Coordinator {
                     }
                 }
                 for (header, packed) in vectors.values() {
-                    phase.accept(header, packed).expect("good");
+                    phase.accept(header, &VectorSummary::of(packed)).expect("good");
                 }
                 let (phase, sum) = phase.close().expect("enough");
                 let _: Summation = sum;

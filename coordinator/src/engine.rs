@@ -96,6 +96,8 @@ pub struct Engine {
     /// Draws the secrets of rounds.
     rng: ChaCha20Rng,
     changed: bool,
+    /// Whether versions were retired whose files are still there.
+    retired: bool,
     /// Why nothing more may be made durable.
     failure: Option<PublicationError>,
     stopping: bool,
@@ -177,6 +179,12 @@ impl Engine {
                 tracing::warn!(folder = %folder.display(), %error, "vectors of an ended round stay on the disk");
             }
         }
+        // Nothing is being published now: the batch is on the disk.
+        if std::mem::take(&mut self.retired)
+            && let Err(error) = self.setup.publisher.sweep()
+        {
+            tracing::warn!(%error, "files of retired versions stay on the disk");
+        }
         Ok(())
     }
 
@@ -225,9 +233,12 @@ impl Engine {
 
     /// Lets deadlines pass, ends rounds, plans and opens new ones.
     fn tick(&mut self, now: Millis) {
+        // A client goes through one round at a time, and what that will cost it is not reserved before its cohort is closed.
+        let mut engaged: Vec<_> = self.tasks.values().filter_map(Task::invited).collect();
         let (tasks, mut tools) = self.parts();
         for task in tasks.values_mut() {
-            task.tick(now, &mut tools);
+            task.tick(now, &engaged, &mut tools);
+            engaged.extend(task.invited());
         }
     }
 
@@ -251,6 +262,7 @@ impl Engine {
             named: &mut self.named,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            retired: &mut self.retired,
             failure: &mut self.failure,
             figures: &self.figures,
             rng: &mut self.rng,
@@ -285,6 +297,8 @@ impl Engine {
             Some(RoundRow { stage: Stage::Ended(end), .. }) => {
                 Ok(Received::End(RoundEnd { committed: end.committed, reason: end.reason }))
             }
+            // It has ended in the batch that is not written yet: there is more to say once that is.
+            Some(RoundRow { stage: Stage::Open { .. }, .. }) => Ok(Received::Nothing),
             _ => Err(not_open()),
         }
     }
@@ -308,6 +322,9 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
@@ -316,6 +333,7 @@ struct Tools<'a> {
     named: &'a mut BTreeSet<PathBuf>,
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
+    retired: &'a mut bool,
     failure: &'a mut Option<PublicationError>,
     figures: &'a Figures,
     rng: &'a mut ChaCha20Rng,

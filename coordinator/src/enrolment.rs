@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use crate::identity::forms::AppointmentError;
 use crate::identity::{Admission, Appointment};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
-use tables::{Bans, Clients, Decision, Decisions, Request, Requests, Token, Tokens, each};
+use tables::{Bans, Clients, Decision, Decisions, Keys, Request, Requests, Token, Tokens, each};
 
 /// Requests that may wait for the identity root's decision.
 pub const MOST_PENDING: usize = 10_000;
@@ -54,6 +54,9 @@ pub enum EnrolmentError {
     /// The request's signatures.
     #[error("the request is not signed by both of its keys, or they are one: draw new keys and ask again")]
     Signatures,
+    /// One of the keys is in another request.
+    #[error("one of the request's keys is in another request too: draw new keys and ask again")]
+    Keys,
     /// Too many requests wait.
     #[error("{MOST_PENDING} requests wait for the identity root already: ask again later")]
     Full,
@@ -176,8 +179,8 @@ impl Enrolment {
     /// Takes a machine's request and gives its ticket. The same request gets the same ticket, as often as it asks.
     ///
     /// # Errors
-    /// [`EnrolmentError::Signatures`], [`EnrolmentError::Token`], [`EnrolmentError::Used`], [`EnrolmentError::Full`],
-    /// [`EnrolmentError::Store`].
+    /// [`EnrolmentError::Signatures`], [`EnrolmentError::Token`], [`EnrolmentError::Used`], [`EnrolmentError::Keys`],
+    /// [`EnrolmentError::Full`], [`EnrolmentError::Store`].
     pub fn enrol(&self, enrol: &Enrol, now: u64) -> Result<Digest, EnrolmentError> {
         // Before the store is asked: who cannot sign learns nothing of tokens.
         if !enrol.is_signed() {
@@ -194,6 +197,12 @@ impl Enrolment {
         if token.used.is_some() {
             return Err(EnrolmentError::Used);
         }
+        // The identity root answers all requests or none, and certifies no key twice: one such request would hold up the others.
+        for key in [enrol.identity_key, enrol.transport_key] {
+            if records.get::<Keys>(&key.0)?.is_some() {
+                return Err(EnrolmentError::Keys);
+            }
+        }
         let waiting = self.waiting(*pending)?;
         if waiting >= MOST_PENDING {
             return Err(EnrolmentError::Full);
@@ -206,6 +215,7 @@ impl Enrolment {
             asked_at: now,
         };
         let mut batch = Batch::new();
+        batch.put::<Keys>(&request.identity_key, &ticket).put::<Keys>(&request.transport_key, &ticket);
         batch.put::<Requests>(&ticket, &request).put::<Tokens>(&hash, &Token { used: Some(ticket), ..token });
         *pending = None;
         batch.commit(&*self.store, self.epoch)?;

@@ -13,7 +13,7 @@ pub use channels::canary_member;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
@@ -311,7 +311,12 @@ impl Publisher {
         Ok(retired)
     }
 
-    /// Removes files that no version names, and says which ones are missing. At the start, and after a batch with retired
+    /// Keeps every published file where it is, for a copy of them, until what this gives is dropped.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.blobs.hold()
+    }
+
+    /// Removes files that no version names, unless they are held, and says which ones are missing. At the start, and after a batch with retired
     /// versions was committed; never between [`Self::publish`] and the commit of its batch.
     ///
     /// # Errors

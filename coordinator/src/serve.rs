@@ -3,6 +3,8 @@
 
 mod data;
 mod doctor;
+#[cfg(test)]
+mod tests;
 
 pub use data::{DataError, DataFolder};
 pub use doctor::{Diagnosis, Finding, examine};
@@ -32,8 +34,11 @@ use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+/// Longest message of somebody who need not be known: to enrol, or about the services, in bytes.
+const LONGEST_QUESTION: usize = 4 << 10;
 /// Longest message that a client may send, in bytes.
 const LONGEST_REQUEST: usize = 4 << 20;
 /// Longest order of an operator, in bytes.
@@ -290,6 +295,21 @@ impl Coordinator {
         };
         // Older tools ask for the draft's name.
         let (reflection, draft) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        let reflection = reflection.max_decoding_message_size(LONGEST_QUESTION);
+        let draft = draft.max_decoding_message_size(LONGEST_QUESTION);
+        let health_service = health_service.max_decoding_message_size(LONGEST_QUESTION);
+        // Whoever may not call is told so before its message takes any memory.
+        let (knows_operators, knows_clients) = (admin.clone(), fleet.clone());
+        let admin = InterceptedService::new(
+            AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER),
+            move |request| knows_operators.admit(request),
+        );
+        let fleet = InterceptedService::new(
+            FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST),
+            move |request| knows_clients.admit(request),
+        );
+        let enrolment = EnrolmentServer::new(EnrolmentService::new(enrolment, clock))
+            .max_decoding_message_size(LONGEST_QUESTION);
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .layer(InPieces)
@@ -301,9 +321,9 @@ impl Coordinator {
             .add_service(health_service)
             .add_service(reflection)
             .add_service(draft)
-            .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
-            .add_service(AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER))
-            .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))
+            .add_service(enrolment)
+            .add_service(admin)
+            .add_service(fleet)
             .serve_with_incoming_shutdown(listener.incoming(), async {
                 // Dropped or sent, it is the same.
                 let _ = stopped.await;

@@ -15,12 +15,13 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 19] = [
     "meta",
     "admins",
     "clients",
     "tokens",
     "requests",
+    "keys",
     "decisions",
     "bans",
     "revocations",

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::files::make_folder;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedHeader};
 use tacit_aggregation::server::{VectorReader, VectorSummary};
@@ -85,11 +86,8 @@ impl VectorFolder {
     /// # Errors
     /// [`VectorError::Disk`].
     pub fn open(folder: PathBuf) -> Result<Self, VectorError> {
-        fs::create_dir_all(&folder).map_err(disk(&folder))?;
-        // The task's folder and the one above may be as new as this one.
-        for above in folder.ancestors().skip(1).take(2) {
-            sync_folder(above)?;
-        }
+        // The names above the files must last as long as what is acknowledged does.
+        make_folder(&folder).map_err(disk(&folder))?;
         Ok(Self { folder })
     }
 

@@ -152,6 +152,24 @@ fn what_cannot_be_done_says_what_to_do() {
 }
 
 #[test]
+fn asking_a_coordinator_makes_nothing_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    answer(here, "init data");
+    fs::write(here.join("data/admin.token"), "tacit-admin-00").unwrap();
+    let names = || fs::read_dir(here.join("data")).unwrap().count();
+    let before = names();
+    assert!(refusal(here, "status --data data").contains("no coordinator that has been started"));
+    assert_eq!(names(), before, "a certificate that nobody serves is worth nothing");
+    // Its own certificate is the one that it is known by.
+    let settings = fs::read_to_string(here.join("data/coordinator.toml")).unwrap();
+    let own = "[tls]\ncertificate = \"own.pem\"\nkey = \"own.key\"\n";
+    fs::write(here.join("data/coordinator.toml"), format!("{settings}\n{own}")).unwrap();
+    assert!(refusal(here, "status --data data").contains("own.pem"));
+    assert_eq!(names(), before);
+}
+
+#[test]
 fn wrong_usage_ends_with_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for line in [

@@ -125,6 +125,7 @@ impl Engine {
             figures,
             rng,
             changed: true,
+            retired: false,
             failure: None,
             stopping: false,
         };

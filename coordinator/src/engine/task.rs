@@ -133,6 +133,11 @@ impl Task {
         fits && !takes_part && self.ready.insert(client, (parent, now)).is_none()
     }
 
+    /// Who is invited to the open round.
+    pub(super) fn invited(&self) -> Option<Arc<BTreeSet<ClientId>>> {
+        self.open.as_ref().map(|open| Arc::clone(&open.invited))
+    }
+
     fn with_driver<T>(
         &mut self,
         tools: &mut Tools<'_>,
@@ -229,8 +234,8 @@ impl Task {
         }
     }
 
-    /// Lets deadlines pass, plans, and opens the next round when enough clients wait.
-    pub(super) fn tick(&mut self, now: Millis, tools: &mut Tools<'_>) {
+    /// Lets deadlines pass, plans, and opens the next round when enough clients wait that are not `engaged` in another's.
+    pub(super) fn tick(&mut self, now: Millis, engaged: &[Arc<BTreeSet<ClientId>>], tools: &mut Tools<'_>) {
         if let Some(open) = &mut self.open {
             *tools.changed |= open.driver.keep_deadline(now);
             if open.driver.deadline().is_none_or(|deadline| now >= deadline) {
@@ -248,7 +253,7 @@ impl Task {
         if self.plan.is_none() && self.problem.is_none() {
             self.plan_next(now, tools);
         }
-        self.gather(now, tools);
+        self.gather(now, engaged, tools);
     }
 
     /// Adds masked vectors to the running sum; says whether there are more.
@@ -307,7 +312,7 @@ impl Task {
     }
 
     /// Opens the planned round when enough clients wait with an update.
-    fn gather(&mut self, now: Millis, tools: &mut Tools<'_>) {
+    fn gather(&mut self, now: Millis, engaged: &[Arc<BTreeSet<ClientId>>], tools: &mut Tools<'_>) {
         let Some(plan) = &self.plan else { return };
         let (schedule, terms) = (&self.settings.schedule, &self.settings.plan.cohort);
         let before = self.ready.len();
@@ -336,7 +341,8 @@ impl Task {
         }
         self.last_look = now;
         let mut bars = Bars::new(self.settings.eligibility.separation);
-        let waiting = self.ready.keys().copied();
+        let free = |client: &ClientId| !engaged.iter().any(|invited| invited.contains(client));
+        let waiting = self.ready.keys().copied().filter(free);
         let able: Vec<ClientId> =
             waiting.filter(|&client| bars.count(self.bar(client, round, tools))).collect();
         let shortage = (able.len() < terms.min as usize).then(|| bars.to_string());

@@ -102,6 +102,29 @@ fn a_machine_becomes_a_client() {
 }
 
 #[test]
+fn a_request_that_the_identity_root_must_refuse_does_not_hold_up_the_others() {
+    let mut world = World::new(21);
+    let (tokens, honest) = ([(); 4].map(|()| world.token()), world.token());
+    let [one, two, three] = [(); 3].map(|()| IdentityKey::generate(&mut world.rng).to_bytes());
+    let keys = |one: &[u8; 32], two: &[u8; 32]| [IdentityKey::from_bytes(one), IdentityKey::from_bytes(two)];
+    let ticket = world.enrolment.enrol(&signed(&tokens[0], &keys(&one, &two)), NOW).unwrap();
+    let twice = signed(&tokens[1], &keys(&one, &three));
+    let swapped = signed(&tokens[2], &keys(&three, &one));
+    for request in [&twice, &swapped] {
+        assert!(matches!(world.enrolment.enrol(request, NOW), Err(EnrolmentError::Keys)));
+    }
+    let honest = world.request(&honest);
+    world.enrolment.enrol(&honest, NOW).unwrap();
+    let pending = world.enrolment.pending().unwrap();
+    let issued = world.office.issue(&pending, NOW + DAY, NOW, &mut world.rng).unwrap();
+    assert_eq!(world.enrolment.admit(&issued, NOW).unwrap(), 2);
+    // Nor does a client that asks in again with the keys that it has.
+    let again = signed(&tokens[3], &keys(&one, &two));
+    assert!(matches!(world.again().enrol(&again, NOW), Err(EnrolmentError::Keys)));
+    assert_eq!(world.enrolment.enrol(&signed(&tokens[0], &keys(&one, &two)), NOW).unwrap(), ticket);
+}
+
+#[test]
 fn a_token_takes_one_machine_in() {
     let mut world = World::new(2);
     let token = world.token();

@@ -36,6 +36,9 @@ pub struct Driver {
     reserved: bool,
     /// Whether the sum was tried with the least number of shares, and some of them were bad.
     tried: bool,
+    /// Bytes of vectors that were added since the sum was put on record, and after how many it is again.
+    unrecorded: usize,
+    record_after: usize,
     /// Announced vectors that are not whole yet.
     announced: BTreeMap<ClientId, MaskedHeader>,
     /// Taken by the one release.

@@ -118,7 +118,15 @@ fn name_of(order: &Order) -> String {
 }
 
 impl AdminService {
-    fn role(&self, request: &Request<Order>) -> Result<Role, Status> {
+    /// Lets a call in before its body is read, if its token is known.
+    ///
+    /// # Errors
+    /// As of a call without a token.
+    pub fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.role(&request).map(|_| request)
+    }
+
+    fn role<T>(&self, request: &Request<T>) -> Result<Role, Status> {
         let denied = || Status::unauthenticated("this call needs a token: give it with --token-file");
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix(BEARER)).ok_or_else(denied)?;
@@ -204,7 +212,8 @@ impl AdminService {
         let row = Records(self.store.as_ref()).get::<Rounds>(&key)?;
         let row = row.ok_or_else(|| Failure::Bad(format!("task {task} has no round {round}")))?;
         let mut shown = summary(round, &row);
-        let clients = |clients: &[ClientId]| clients.iter().map(|client| json!(client.0)).collect::<Value>();
+        let clients =
+            |clients: &[ClientId]| clients.iter().map(|client| json!(client.to_string())).collect::<Value>();
         match &row.stage {
             Stage::Planned => {}
             Stage::Open { invited, .. } => shown["invited_clients"] = clients(invited),
@@ -284,11 +293,11 @@ impl AdminService {
             }
             Order::BanClient { client, reason } => {
                 self.enrolment.ban(client, &reason, now)?;
-                Ok(json!({ "client": client.0, "banned": true }))
+                Ok(json!({ "client": client.to_string(), "banned": true }))
             }
             Order::UnbanClient(client) => {
                 self.enrolment.unban(client)?;
-                Ok(json!({ "client": client.0, "banned": false }))
+                Ok(json!({ "client": client.to_string(), "banned": false }))
             }
             Order::Invite { count, valid_for, note } => {
                 let rng = &mut secrets().map_err(|error| Failure::Bad(error.to_string()))?;
@@ -310,6 +319,7 @@ impl AdminService {
             }
             Order::Backup(folder) => {
                 let folder = absolute(&folder)?;
+                let _held = self.publisher.hold();
                 let copied = self.data.backup(&folder, self.store.as_ref());
                 copied.map_err(|error| Failure::Bad(error.to_string()))?;
                 Ok(json!({ "backup": folder }))

@@ -57,6 +57,14 @@ impl FleetService {
         Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, clock }
     }
 
+    /// Lets a call in before its body is read, if a client calls.
+    ///
+    /// # Errors
+    /// As [`Gate::authenticated`].
+    pub fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.caller(&request).map(|_| request)
+    }
+
     fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
         self.gate.authenticated(request, (self.clock)() / 1000)
     }
@@ -183,8 +191,8 @@ impl Fleet for FleetService {
     type DownloadStream = Parts;
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        self.caller(&request)?;
-        self.downloads.open(request.into_inner()).await.map(Response::new)
+        let client = self.caller(&request)?;
+        self.downloads.open(client, request.into_inner()).await.map(Response::new)
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
