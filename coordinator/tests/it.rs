@@ -178,6 +178,7 @@ fn help_is_what_newcomers_read() {
         ("init --help", "help-init.txt"),
         ("serve --help", "help-serve.txt"),
         ("task create --help", "help-task-create.txt"),
+        ("status --help", "help-status.txt"),
         ("round --help", "help-round.txt"),
         ("client --help", "help-client.txt"),
         ("identity --help", "help-identity.txt"),
