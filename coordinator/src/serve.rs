@@ -187,7 +187,7 @@ impl Coordinator {
             publisher.clone(),
             gate,
             enrolment.excluded(),
-            settings.pace,
+            settings,
             Arc::clone(&clock),
         );
         let (end, ended) = oneshot::channel();

@@ -208,7 +208,11 @@ fn the_samples_in_the_operators_page_are_settings() {
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let [server, task] = samples[..] else { panic!("{} samples", samples.len()) };
     let server: ServerSettings = toml::from_str(server).expect("settings of the server");
-    assert_eq!((server.pace, server.connections), Default::default(), "the page shows the defaults");
+    assert_eq!(
+        (server.pace, server.connections, server.uploads),
+        Default::default(),
+        "the page shows the defaults"
+    );
     let mut task: toml::Table = toml::from_str(task).expect("TOML");
     let plan = task["plan"].clone();
     let adapter = plan["adapter"].clone().try_into().expect("a shape");
