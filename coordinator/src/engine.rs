@@ -164,7 +164,7 @@ impl Engine {
             let began = Instant::now();
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
             self.figures.commit(began.elapsed());
-            crate::crash::durable_write();
+            tacit_proto::crash::kill_point();
         }
         if std::mem::take(&mut self.changed) {
             self.board.send_replace(Arc::new(self.picture()));

@@ -194,7 +194,7 @@ impl Coordinator {
             publisher.clone(),
             gate,
             enrolment.excluded(),
-            settings.pace,
+            settings,
             Arc::clone(&clock),
         );
         let (end, ended) = oneshot::channel();

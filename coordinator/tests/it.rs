@@ -196,6 +196,7 @@ fn help_is_what_newcomers_read() {
         ("init --help", "help-init.txt"),
         ("serve --help", "help-serve.txt"),
         ("task create --help", "help-task-create.txt"),
+        ("status --help", "help-status.txt"),
         ("round --help", "help-round.txt"),
         ("client --help", "help-client.txt"),
         ("identity --help", "help-identity.txt"),
@@ -225,7 +226,11 @@ fn the_samples_in_the_operators_page_are_settings() {
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let [server, task] = samples[..] else { panic!("{} samples", samples.len()) };
     let server: ServerSettings = toml::from_str(server).expect("settings of the server");
-    assert_eq!((server.pace, server.connections), Default::default(), "the page shows the defaults");
+    assert_eq!(
+        (server.pace, server.connections, server.uploads),
+        Default::default(),
+        "the page shows the defaults"
+    );
     let mut task: toml::Table = toml::from_str(task).expect("TOML");
     let plan = task["plan"].clone();
     let adapter = plan["adapter"].clone().try_into().expect("a shape");

@@ -7,7 +7,7 @@ use crate::participant::ParticipantError;
 use crate::round::{Answer, Round, RoundError};
 use std::time::Duration;
 use tacit_aggregation::Step;
-use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedChunk};
+use tacit_aggregation::messages::MaskedChunk;
 use tacit_proto::fleet::{Receive, Received, RoundName, Send, UploadPart, Uploaded};
 use tacit_proto::{ClientMessage, ServerMessage};
 use tokio::sync::mpsc;
@@ -19,6 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 /// Wait before a message that changes nothing is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest part of an upload, in bytes: a coordinator waits half a minute for one, and lines of 5 kB/s are to be good enough.
+const LONGEST_PART: usize = 128 << 10;
 /// Parts of an upload that wait for the network.
 const PARTS: usize = 2;
 
@@ -138,7 +140,7 @@ impl Daemon {
         let round = name.clone();
         let feed = tokio::spawn(async move {
             for chunk in chunks {
-                let size = throttle.part(MAX_CHUNK_BYTES);
+                let size = throttle.part(LONGEST_PART);
                 let mut offset = chunk.offset;
                 for bytes in chunk.bytes.chunks(size) {
                     throttle.pass(bytes.len()).await;

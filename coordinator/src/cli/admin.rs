@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 use tacit_coordinator::task::TaskSettings;
@@ -298,66 +298,5 @@ pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
 
 /// Shows an answer: for people, a list as a table and an object as lines.
 pub(crate) fn print(remote: &Remote, answer: &Value) -> anyhow::Result<()> {
-    let text = match answer {
-        Value::Array(rows) if rows.is_empty() => "none".to_owned(),
-        Value::Array(rows) => table(rows),
-        Value::Object(fields) => lines(fields),
-        other => cell(other),
-    };
-    super::answer(remote.json, answer, &text)
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn lines(fields: &Map<String, Value>) -> String {
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
-    let line = |(name, value): (&String, &Value)| match value {
-        Value::Array(rows) if rows.iter().any(Value::is_object) => format!("{name}:\n{}", table(rows)),
-        value => format!("{name:width$}  {}", cell(value)),
-    };
-    fields.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// What people look for first; other columns follow in alphabetical order.
-const FIRST: [&str; 14] = [
-    "task",
-    "version",
-    "client",
-    "round",
-    "stage",
-    "step",
-    "ready",
-    "wanted",
-    "invited",
-    "cohort",
-    "paid",
-    "committed",
-    "epsilon",
-    "reason",
-];
-
-fn table(rows: &[Value]) -> String {
-    let mut names: Vec<String> = Vec::new();
-    for row in rows.iter().filter_map(Value::as_object) {
-        names.extend(row.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-    }
-    names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
-    if names.is_empty() {
-        return rows.iter().map(cell).collect::<Vec<_>>().join("\n");
-    }
-    let cells = rows.iter().map(|row| names.iter().map(|name| cell(&row[name.as_str()])).collect());
-    let all: Vec<Vec<String>> = std::iter::once(names.clone()).chain(cells).collect();
-    let widths: Vec<usize> =
-        (0..names.len()).map(|column| all.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
+    super::answer(remote.json, answer, &super::text::text(answer))
 }

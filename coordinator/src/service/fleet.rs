@@ -10,7 +10,7 @@ use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
 use crate::enrolment::Excluded;
 use crate::publication::{Publisher, canary_member};
-use crate::settings::Pace;
+use crate::settings::{Pace, ServerSettings};
 use crate::tls::Gate;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +50,11 @@ impl FleetService {
         publisher: Publisher,
         gate: Gate,
         excluded: watch::Receiver<Arc<Excluded>>,
-        pace: Pace,
+        settings: &ServerSettings,
         clock: Clock,
     ) -> Self {
-        let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
+        let uploads = Uploads::new(engine.clone(), settings.uploads);
+        let (downloads, pace) = (Downloads::new(publisher), settings.pace);
         Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, clock }
     }
 

@@ -160,7 +160,7 @@ pub struct Answer {
 /// Everything that is fixed about a round before its cohort is known.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RoundPlan {
-    /// The learning task: 1 to 64 characters of a-z, 0-9, '.', '_' and '-'.
+    /// The learning task: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', not only dots.
     #[prost(string, tag = "1")]
     pub task: ::prost::alloc::string::String,
     /// Number of the round within the task.

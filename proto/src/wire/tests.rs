@@ -62,7 +62,7 @@ fn certificate() -> impl Strategy<Value = Certificate> {
 
 fn advert() -> impl Strategy<Value = Advert> {
     let digests = proptest::array::uniform6(digest());
-    (certificate(), "[a-z0-9._-]{1,64}", any::<u64>(), digests, signature()).prop_map(
+    (certificate(), "[a-z0-9._-]{0,63}[a-z0-9_-]", any::<u64>(), digests, signature()).prop_map(
         |(certificate, task, round, digests, signature)| {
             let [plan, ledger_head, parent, channel_key, mask_key, nonce] = digests;
             let task = TaskName::new(&task).expect("a plain name");

@@ -8,9 +8,9 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use tacit_coordinator::crash::VARIABLE;
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::system_clock;
+use tacit_proto::crash::VARIABLE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Passes over all clients within which a round has to end.
