@@ -16,9 +16,9 @@ use rand_chacha::rand_core::SeedableRng as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, IdentityKey, PublicKey, RevocationList};
 use tacit_aggregation::messages::MaskedChunk;
+use tacit_aggregation::{Digest, Step};
 use tacit_model::DecoderConfig;
 use tacit_proto::enrolment::{Credentials as Issued, appointment};
 use tacit_proto::fleet::{
@@ -28,7 +28,7 @@ use tacit_proto::fleet::{
 use tacit_proto::ledger::{LedgerProof, Prove};
 use tacit_proto::manifest::PublishedFile;
 use tacit_proto::services::fleet::fleet_server::{Fleet, FleetServer};
-use tacit_proto::{Channel, ClientMessage, Manifest, ServerMessage, SignedManifest, SignedPlan};
+use tacit_proto::{Channel, ClientMessage, Manifest, RoundPlan, ServerMessage, SignedManifest, SignedPlan};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -53,6 +53,8 @@ struct Fake {
     failures: u32,
     /// Whether the first client is left out of the debit.
     forgets: bool,
+    /// The version that the channel has.
+    newest: Digest,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,7 @@ impl Server {
             revocations: None,
             failures: 0,
             forgets: false,
+            newest: PARENT,
         })))
     }
 
@@ -113,6 +116,15 @@ impl Server {
 }
 
 impl Fake {
+    /// Offers another plan than the one that it began with.
+    fn plan_anew(&mut self, change: impl FnOnce(&mut RoundPlan)) {
+        let mut plan = plan_of(&self.world, 1);
+        change(&mut plan);
+        self.newest = *plan.parents.last().expect("not empty");
+        self.plan = self.world.key.sign(plan).expect("a good plan");
+        self.coordinator = Coordinator::open(&self.world, &self.plan);
+    }
+
     fn manifest(&self) -> SignedManifest {
         let file = |name: &str| PublishedFile { name: name.to_owned(), digest: [5; 32], size: 10 };
         let manifest = Manifest {
@@ -120,7 +132,7 @@ impl Fake {
             channel: Channel::Stable,
             serial: 1,
             version: 0,
-            adapter: PARENT,
+            adapter: self.newest,
             parent: BASE_MODEL,
             base_model: BASE_MODEL,
             origin: None,
@@ -246,6 +258,10 @@ impl Fleet for Server {
     }
 }
 
+fn plan_of(world: &World, round: u64) -> RoundPlan {
+    world.plan(round).verify(&world.key.public_key()).expect("its own plan").clone()
+}
+
 fn settings() -> Settings {
     let sample = include_str!("../../../docs/client.toml");
     let quick = sample.replace("shortest = 1", "shortest = 0").replace("longest = 900", "longest = 1");
@@ -284,6 +300,7 @@ impl Machine {
             let update = Update {
                 task: task(),
                 parent: PARENT,
+                recipe: plan_of(&World::new(), 1).recipe(),
                 trained_at: NOW,
                 tokens: 1,
                 losses: [2.0, 1.0],
@@ -353,6 +370,42 @@ async fn a_round_goes_to_its_end_through_trouble_at_every_call() {
     let shown = machine.shown();
     assert_eq!((shown.state, shown.ledger), (State::Stopped, 2));
     assert!(shown.epsilon_spent > 0.0 && shown.last_contact.is_some());
+}
+
+#[tokio::test]
+async fn an_update_of_an_older_version_takes_part_while_the_plan_lists_that() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| state.plan_anew(|plan| plan.parents.push([2; 32])));
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| {
+        let ClientMessage::Advert(advert) = &state.handed_in[0].1[0] else { panic!("no advert first") };
+        assert_eq!((advert.parent, state.newest), (PARENT, [2; 32]));
+        assert!(state.check_ins.iter().rev().take(1).all(|last| last.ready.is_empty()), "it is used up");
+    });
+    assert!(Update::load(&machine.folder(), &task()).expect("readable").is_none());
+}
+
+#[tokio::test]
+async fn an_update_of_an_unlisted_version_or_another_recipe_takes_part_in_nothing() {
+    let changes: [fn(&mut RoundPlan); 2] =
+        [|plan| plan.parents = vec![[2; 32], [3; 32]], |plan| plan.training.steps += 1];
+    for change in changes {
+        let (server, machine) = (Server::new(), Machine::new(true));
+        // It is invited all the same.
+        server.with(|state| {
+            let mut plan = plan_of(&state.world, 1);
+            change(&mut plan);
+            state.plan = state.world.key.sign(plan).expect("a good plan");
+        });
+        let idle =
+            |_: &Path| server.with(|state| state.check_ins.last().is_some_and(|last| last.ready.is_empty()));
+        machine.run(&server, idle).await.expect("it stops when told");
+        server.with(|state| {
+            assert_eq!(state.check_ins[0].ready[0].parent, PARENT);
+            assert!(state.handed_in.is_empty(), "it says nothing of it again");
+        });
+        assert!(Update::load(&machine.folder(), &task()).expect("readable").is_none());
+    }
 }
 
 #[tokio::test]

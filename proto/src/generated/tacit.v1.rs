@@ -166,7 +166,8 @@ pub struct RoundPlan {
     /// Number of the round within the task.
     #[prost(uint64, tag = "2")]
     pub round: u64,
-    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing.
+    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing: the newest, which updates are
+    /// trained on, and as many before it as an update may be stale.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub parents: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// Head of the signed ledger that the plan builds on, 32 bytes.

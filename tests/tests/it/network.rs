@@ -11,4 +11,5 @@ mod line;
 mod machine;
 mod premises;
 mod processes;
+mod stale;
 mod world;

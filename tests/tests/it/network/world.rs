@@ -132,6 +132,10 @@ pub(super) fn settings() -> TaskSettings {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        Self::of(seed, settings())
+    }
+
+    pub(super) fn of(seed: u64, settings: TaskSettings) -> Self {
         let mut draw = ChaCha20Rng::seed_from_u64(seed);
         let root = IdentityRoot::generate(&mut draw);
         let folder = quick_folder();
@@ -147,7 +151,7 @@ impl World {
             (identity, certificate)
         });
         let members = members.collect();
-        Self::with(seed, folder, site, members, settings())
+        Self::with(seed, folder, site, members, settings)
     }
 
     /// A coordinator with one task in a folder, and the members' machines beside it.
