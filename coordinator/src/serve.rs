@@ -32,7 +32,10 @@ use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::Request;
 use tonic::transport::Server;
+use tower::util::MapRequestLayer;
 
 /// Longest message that a client may send, in bytes.
 const LONGEST_REQUEST: usize = 4 << 20;
@@ -42,6 +45,10 @@ const LONGEST_ORDER: usize = 17 << 20;
 const CALLS_PER_CONNECTION: u32 = 32;
 /// Bytes that a client may send ahead of being read, per call and per connection.
 const WINDOW: u32 = 1 << 20;
+/// The call whose answer may be compressed.
+const DOWNLOAD: &str = "/tacit.v1.Fleet/Download";
+/// Metadata that says which compression a caller understands.
+const ACCEPTED: &str = "grpc-accept-encoding";
 /// How often a silent connection is asked whether it is alive.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long open calls may take to end when the process stops.
@@ -288,6 +295,7 @@ impl Coordinator {
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .layer(CountCalls(calls))
+            .layer(MapRequestLayer::new(compress_files_alone::<tonic::body::Body>))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -296,7 +304,11 @@ impl Coordinator {
             .add_service(reflection)
             .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
             .add_service(AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER))
-            .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))
+            .add_service(
+                FleetServer::new(fleet)
+                    .max_decoding_message_size(LONGEST_REQUEST)
+                    .send_compressed(CompressionEncoding::Zstd),
+            )
             .serve_with_incoming_shutdown(listener.incoming(), async {
                 // Dropped or sent, it is the same.
                 let _ = stopped.await;
@@ -328,4 +340,13 @@ impl Coordinator {
         }
         result
     }
+}
+
+/// Published files are everybody's. Other answers may hold what one caller chose beside what is another's secret, and lengths would
+/// show how alike they are: those are not compressed, whatever the caller understands.
+fn compress_files_alone<B>(mut request: Request<B>) -> Request<B> {
+    if request.uri().path() != DOWNLOAD {
+        request.headers_mut().remove(ACCEPTED);
+    }
+    request
 }

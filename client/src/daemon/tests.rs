@@ -1,5 +1,6 @@
 //! The loop against a coordinator that serves over a real connection, fails as networks do, and lies.
 
+use super::call::{CallError, Line};
 use super::{Base, Daemon, DaemonError, PAUSED, State, Status as Shown};
 use crate::accounts::Accounts;
 use crate::credentials::Credentials;
@@ -13,6 +14,7 @@ use crate::testing::{
 use crate::update::Update;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,8 +24,8 @@ use tacit_aggregation::{Digest, Step};
 use tacit_model::DecoderConfig;
 use tacit_proto::enrolment::{Credentials as Issued, appointment};
 use tacit_proto::fleet::{
-    CheckIn, CheckedIn, Download, DownloadPart, Offer, Receive, Received, Report, Reported, RoundEnd, Send,
-    Sent, UploadPart, Uploaded,
+    CheckIn, CheckedIn, Download, DownloadPart, MAX_PART_BYTES, Offer, Receive, Received, Report, Reported,
+    RoundEnd, Send, Sent, UploadPart, Uploaded,
 };
 use tacit_proto::ledger::{LedgerProof, Prove};
 use tacit_proto::manifest::PublishedFile;
@@ -31,6 +33,7 @@ use tacit_proto::services::fleet::fleet_server::{Fleet, FleetServer};
 use tacit_proto::{Channel, ClientMessage, Manifest, RoundPlan, ServerMessage, SignedManifest, SignedPlan};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
@@ -55,6 +58,10 @@ struct Fake {
     forgets: bool,
     /// The version that the channel has.
     newest: Digest,
+    /// The one part of every file.
+    part: Vec<u8>,
+    /// Calls whose answers the client would take compressed.
+    compressible: BTreeSet<&'static str>,
 }
 
 #[derive(Clone)]
@@ -79,6 +86,8 @@ impl Server {
             failures: 0,
             forgets: false,
             newest: PARENT,
+            part: Vec::new(),
+            compressible: BTreeSet::new(),
         })))
     }
 
@@ -102,11 +111,18 @@ impl Server {
         })
     }
 
+    /// Notes whether a client would take the answer to a call compressed.
+    fn note<T>(&self, call: &'static str, request: &Request<T>) {
+        if request.metadata().contains_key("grpc-accept-encoding") {
+            self.with(|state| state.compressible.insert(call));
+        }
+    }
+
     /// Serves; the channel to it.
     async fn serve(&self) -> tonic::transport::Channel {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let service = FleetServer::new(self.clone());
+        let service = FleetServer::new(self.clone()).send_compressed(CompressionEncoding::Zstd);
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         tonic::transport::Endpoint::from_shared(format!("http://{address}"))
@@ -167,6 +183,7 @@ impl Fleet for Server {
     type DownloadStream = ReceiverStream<Result<DownloadPart, Status>>;
 
     async fn check_in(&self, request: Request<CheckIn>) -> Result<Response<CheckedIn>, Status> {
+        self.note("check_in", &request);
         self.trouble()?;
         Ok(Response::new(self.with(|state| {
             let request = request.into_inner();
@@ -186,6 +203,7 @@ impl Fleet for Server {
     }
 
     async fn receive(&self, request: Request<Receive>) -> Result<Response<Received>, Status> {
+        self.note("receive", &request);
         self.trouble()?;
         let after = request.into_inner().after;
         let received = self.with(|state| match state.begun.get(after as usize - 1) {
@@ -199,6 +217,7 @@ impl Fleet for Server {
     }
 
     async fn send(&self, request: Request<Send>) -> Result<Response<Sent>, Status> {
+        self.note("send", &request);
         self.trouble()?;
         let message = request.into_inner().message;
         let resume_at = self.with(|state| {
@@ -241,14 +260,22 @@ impl Fleet for Server {
     }
 
     async fn prove(&self, request: Request<Prove>) -> Result<Response<LedgerProof>, Status> {
+        self.note("prove", &request);
         self.trouble()?;
         let Prove { since, rounds } = request.into_inner();
         let rounds: Vec<u64> = rounds.iter().map(|name| name.round).collect();
         Ok(Response::new(self.with(|state| state.book.prove(since, &rounds))))
     }
 
-    async fn download(&self, _: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::not_found("no such file"))
+    async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
+        self.note("download", &request);
+        let bytes = self.with(|state| state.part.clone());
+        if bytes.is_empty() {
+            return Err(Status::not_found("no such file"));
+        }
+        let (sender, parts) = tokio::sync::mpsc::channel(1);
+        sender.try_send(Ok(DownloadPart { bytes })).expect("there is a place");
+        Ok(Response::new(ReceiverStream::new(parts)))
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
@@ -358,6 +385,7 @@ async fn a_round_goes_to_its_end_through_trouble_at_every_call() {
         assert_eq!(state.check_ins[0].base_models, [BASE_MODEL]);
         assert_eq!(state.check_ins[0].ready[0].parent, PARENT);
         assert!(state.reports.is_empty());
+        assert_eq!(state.compressible, BTreeSet::from(["download"]), "nothing else is anybody's to guess at");
     });
     let folder = machine.folder();
     let accounts = Accounts::load(&folder).expect("good").expect("stored");
@@ -457,6 +485,27 @@ async fn a_missing_debit_is_reported() {
         problem.contains("rust-completion/1") && problem.contains("not among those debited"),
         "{problem}"
     );
+}
+
+#[tokio::test]
+async fn what_a_compressed_part_becomes_has_the_limit_of_a_part() {
+    let server = Server::new();
+    let (_tell, stop) = watch::channel(false);
+    let mut line = Line::new(server.serve().await, stop);
+    let request = Download { digest: [5; 32], offset: 0 };
+    for (size, good) in [(MAX_PART_BYTES, true), (MAX_PART_BYTES + 100, false), (MAX_PART_BYTES << 6, false)]
+    {
+        server.with(|state| state.part = vec![0; size]);
+        let mut parts = line.download(request).await.expect("there is such a file");
+        match line.next(&mut parts).await {
+            Ok(Some(part)) => assert!(good && part.bytes == vec![0; size], "{size}"),
+            // It is the decompression that stops: all of it takes a few kilobytes on the line.
+            Err(CallError::Refused(status)) if !good => {
+                assert!(status.message().contains("while decompressing"), "{status}");
+            }
+            other => panic!("{size}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
