@@ -60,6 +60,12 @@ struct Fake {
     newest: Digest,
     /// The one part of every file.
     part: Vec<u8>,
+    /// Times that a whole vector is lost.
+    losses: u32,
+    /// Vectors that have come in whole.
+    vectors: u32,
+    /// Whether the round is over without the client.
+    closed: bool,
     /// Calls whose answers the client would take compressed.
     compressible: BTreeSet<&'static str>,
 }
@@ -87,6 +93,9 @@ impl Server {
             forgets: false,
             newest: PARENT,
             part: Vec::new(),
+            losses: 0,
+            vectors: 0,
+            closed: false,
             compressible: BTreeSet::new(),
         })))
     }
@@ -208,6 +217,9 @@ impl Fleet for Server {
         let after = request.into_inner().after;
         let received = self.with(|state| match state.begun.get(after as usize - 1) {
             Some(message) => Received::Message(message.clone()),
+            None if state.closed => {
+                Received::End(RoundEnd { committed: true, reason: "without this client".to_owned() })
+            }
             None if after == Step::Unmask => {
                 Received::End(RoundEnd { committed: true, reason: String::new() })
             }
@@ -253,6 +265,17 @@ impl Fleet for Server {
             if torn {
                 return Err(Status::unavailable("the network is down"));
             }
+        }
+        let lost = self.with(|state| {
+            state.vectors += 1;
+            let lost = state.vectors <= state.losses;
+            if lost {
+                state.packed.clear();
+            }
+            lost
+        });
+        if lost {
+            return Err(Status::data_loss("the vector is not the one that was announced"));
         }
         let resume_at = self.with(|state| state.packed.len() as u64);
         // Not complete: the receipt of the header says so when it is sent again.
@@ -434,6 +457,39 @@ async fn an_update_of_an_unlisted_version_or_another_recipe_takes_part_in_nothin
         });
         assert!(Update::load(&machine.folder(), &task()).expect("readable").is_none());
     }
+}
+
+#[tokio::test]
+async fn a_vector_that_the_coordinator_lost_is_sent_again_a_few_times() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| state.losses = 2);
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| {
+        assert_eq!(
+            (state.vectors, state.handed_in.len()),
+            (3, 5),
+            "two that were lost, and one that was not"
+        );
+        assert!(state.reports.is_empty());
+    });
+
+    // A disk that keeps nothing: the client gives up, and its update is never sent elsewhere.
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| (state.losses, state.closed) = (u32::MAX, true));
+    let used_up = |path: &Path| {
+        let uploaded = Accounts::peek(path).ok().flatten().is_some_and(|books| !books.awaiting.is_empty());
+        uploaded && !path.join("updates/rust-completion.update").exists()
+    };
+    machine.run(&server, used_up).await.expect("it stops when told");
+    server.with(|state| {
+        assert_eq!((state.vectors, state.handed_in.len()), (4, 2), "an advert and shares, and no vector");
+        state.check_ins.clear();
+    });
+    let asked = |_: &Path| server.with(|state| !state.check_ins.is_empty());
+    machine.run(&server, asked).await.expect("it stops when told");
+    server.with(|state| assert!(state.check_ins[0].ready.is_empty()));
+    let debits = Accounts::peek(machine.path.path()).expect("good").expect("stored").budget.debits().len();
+    assert_eq!(debits, 1, "what may have been seen is spent");
 }
 
 #[tokio::test]
