@@ -10,7 +10,7 @@ pub use doctor::{Diagnosis, Finding, examine};
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};
 use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
-use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::enrolment::{EVERY, Enrolment, EnrolmentError, Presence};
 use crate::metrics::{CallFigures, CountCalls, Metrics};
 use crate::publication::{PublicationError, Publisher};
 use crate::service::{AdminService, Clock, EnrolmentService, FleetService};
@@ -137,6 +137,7 @@ pub struct Coordinator {
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<Result<(), Stopped>>,
     enrolment: Arc<Enrolment>,
+    presence: Arc<Presence>,
     fleet: FleetService,
     admin: AdminService,
     clock: Clock,
@@ -173,6 +174,7 @@ impl Coordinator {
             clock() / 1000,
             &mut secrets()?,
         )?;
+        let presence = Arc::new(Presence::new(Arc::clone(&store), engine.epoch()));
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
             Some(files) => ServerCertificate::load(&files.certificate, &files.key)?,
@@ -194,6 +196,7 @@ impl Coordinator {
             publisher.clone(),
             gate,
             enrolment.excluded(),
+            Arc::clone(&presence),
             settings.pace,
             Arc::clone(&clock),
         );
@@ -212,6 +215,7 @@ impl Coordinator {
             store: rocks,
             publisher,
             enrolment: Arc::clone(&enrolment),
+            presence: Arc::clone(&presence),
             data: data.clone(),
             coordinator: appointment.coordinator(),
             clock: Arc::clone(&clock),
@@ -237,6 +241,7 @@ impl Coordinator {
             ended,
             thread,
             enrolment,
+            presence,
             fleet,
             admin,
             clock,
@@ -284,7 +289,18 @@ impl Coordinator {
     /// [`ServeError`].
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener, engine, mut ended, thread, enrolment, fleet, admin, clock, calls, metrics, ..
+            listener,
+            engine,
+            mut ended,
+            thread,
+            enrolment,
+            presence,
+            fleet,
+            admin,
+            clock,
+            calls,
+            metrics,
+            ..
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
@@ -314,6 +330,7 @@ impl Coordinator {
                 let _ = stopped.await;
             });
         let mut server = std::pin::pin!(server);
+        let noted = tokio::spawn(write_from_time_to_time(Arc::clone(&presence)));
         // Ends with the process.
         let metrics = metrics.map(|(metrics, listener)| tokio::spawn(metrics.serve(listener)));
         let result = tokio::select! {
@@ -326,6 +343,9 @@ impl Coordinator {
         if let Some(metrics) = metrics {
             metrics.abort();
         }
+        noted.abort();
+        // It is cancelled, and has let go of the store.
+        let _ = noted.await;
         // What waits for the engine is answered before the engine stops; what waits for a step is told to come back.
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             tracing::info!("some calls were still open");
@@ -333,12 +353,33 @@ impl Coordinator {
         while engine.stop() == Err(crate::engine::Refused::Busy) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            write(&presence);
+            thread.join()
+        });
+        let ended = ended.await;
         match ended {
             Ok(Ok(stopped)) => stopped?,
             _ => return Err(ServeError::Panicked),
         }
         result
+    }
+}
+
+/// Writes when clients were last heard of, as long as the process serves.
+async fn write_from_time_to_time(presence: Arc<Presence>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let presence = Arc::clone(&presence);
+        // A panic is in the log, and the next time comes.
+        let _ = tokio::task::spawn_blocking(move || write(&presence)).await;
+    }
+}
+
+fn write(presence: &Presence) {
+    match presence.write() {
+        Ok(clients) => tracing::debug!(clients, "it is written when clients were last heard of"),
+        Err(error) => tracing::warn!(%error, "when clients were last heard of is not written"),
     }
 }
 

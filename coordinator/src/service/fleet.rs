@@ -7,7 +7,7 @@ use super::status::refused;
 use super::uploads::Uploads;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
-use crate::enrolment::Excluded;
+use crate::enrolment::{Excluded, Presence};
 use crate::publication::{Publisher, canary_member};
 use crate::settings::Pace;
 use crate::tls::Gate;
@@ -37,6 +37,7 @@ pub struct FleetService {
     pace: Pace,
     gate: Gate,
     excluded: watch::Receiver<Arc<Excluded>>,
+    presence: Arc<Presence>,
     clock: Clock,
 }
 
@@ -48,15 +49,19 @@ impl FleetService {
         publisher: Publisher,
         gate: Gate,
         excluded: watch::Receiver<Arc<Excluded>>,
+        presence: Arc<Presence>,
         pace: Pace,
         clock: Clock,
     ) -> Self {
         let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
-        Self { engine, uploads, downloads, pace, gate, excluded, clock }
+        Self { engine, uploads, downloads, pace, gate, excluded, presence, clock }
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
-        self.gate.authenticated(request, (self.clock)() / 1000)
+        let now = (self.clock)();
+        let client = self.gate.authenticated(request, now / 1000)?;
+        self.presence.note(client, now);
+        Ok(client)
     }
 
     fn board(&self) -> Arc<Board> {

@@ -113,6 +113,9 @@ pub struct ListClients {
     /// At most so many; at most 1,000.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
+    /// Those of whom nothing was heard for so many days; all of them with 0.
+    #[prost(uint32, tag = "3")]
+    pub silent_days: u32,
 }
 /// Shuts a client out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

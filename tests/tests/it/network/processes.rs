@@ -8,10 +8,13 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tacit_coordinator::crash::VARIABLE;
+use tacit_coordinator::enrolment::Presence;
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::system_clock;
+use tacit_coordinator::store::{RocksStore, Store as _};
 use tacit_proto::fleet::{Download, Report};
 use tacit_proto::ledger::Prove;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -242,6 +245,37 @@ fn ten_thousand_garbage_connections_shut_nobody_out() {
     assert!(task.expect("it is served").is_some());
     stop.send(()).unwrap();
     premises.runtime.block_on(serving).unwrap().unwrap();
+}
+
+#[test]
+fn who_was_heard_of_is_known_after_an_orderly_end() {
+    let (premises, mut world) = Premises::new(74, settings());
+    world.stop();
+    let coordinator =
+        premises.runtime.block_on(async { Coordinator::start(&premises.data, &premises.settings) });
+    let coordinator = coordinator.unwrap();
+    let address = coordinator.address().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = premises.runtime.spawn(coordinator.serve(async {
+        let _ = stopped.await;
+    }));
+    let before = system_clock() / 60_000 * 60;
+    premises.wire(0, &address, "0.2.0").check_in(Vec::new()).unwrap();
+    stop.send(()).unwrap();
+    premises.runtime.block_on(serving).unwrap().unwrap();
+    // Connections that are just being closed may hold it for a moment.
+    let opened = || {
+        std::thread::sleep(Duration::from_millis(20));
+        RocksStore::open(&premises.data.store()).ok()
+    };
+    let store = Arc::new((0..500).find_map(|_| opened()).expect("nobody serves it"));
+    let epoch = store.lease().unwrap();
+    let clients = [0, 1].map(|place| world.machines[place].member.certificate.client);
+    let [heard, never] = clients.map(|client| Presence::new(store.clone(), epoch).last(client).unwrap());
+    assert!(
+        (before..=system_clock() / 1_000).contains(&heard.unwrap()) && never.is_none(),
+        "{heard:?}, {never:?}"
+    );
 }
 
 /// A connection that is none: closed at once, plain text, noise, half a greeting.
