@@ -150,7 +150,7 @@ fn one<R: Rng + CryptoRng + Send>(
     let member = credentials.member(base.digest);
     let plan = admit(signed, &member, budget)?;
     let update = match Update::load(folder, &plan.task)? {
-        Some(update) if plan.parents.binary_search(&update.parent).is_ok() => update,
+        Some(update) if update.serves(plan) => update,
         _ => train(folder, settings, credentials, base, plan, rng)?,
     };
     let joined = Joined::new(signed, &member, update.parent, update.delta.to_vec(), budget, now(), rng)?;

@@ -6,10 +6,12 @@
 mod excluded;
 mod fill;
 mod import;
+mod presence;
 mod tables;
 
 pub use excluded::{Excluded, Exclusion};
 pub use fill::fill;
+pub use presence::{EVERY, Presence};
 pub use tables::{Ban, Client};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,7 @@ use tokio::sync::watch;
 use crate::identity::forms::AppointmentError;
 use crate::identity::{Admission, Appointment};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
-use tables::{Bans, Clients, Decision, Decisions, Keys, Request, Requests, Token, Tokens, each};
+use tables::{Bans, Clients, Decision, Decisions, Keys, Next as _, Request, Requests, Token, Tokens, each};
 
 /// Requests that may wait for the identity root's decision.
 pub const MOST_PENDING: usize = 10_000;
@@ -281,6 +283,36 @@ impl Enrolment {
     /// [`EnrolmentError::Store`].
     pub fn clients(&self, from: ClientId, limit: usize) -> Result<Vec<(ClientId, Client)>, EnrolmentError> {
         Ok(self.records().scan::<Clients>(&(), Some(&from), limit)?)
+    }
+
+    /// At most `limit` clients in the order of their numbers, from `from` on, and when each was last heard of, in Unix seconds.
+    /// With `silent_since`, only those of whom nothing was heard after that second; one that never was heard of counts from its
+    /// enrolment. Looks through all records until it has found enough.
+    ///
+    /// # Errors
+    /// [`EnrolmentError::Store`].
+    pub fn listed(
+        &self,
+        presence: &Presence,
+        from: ClientId,
+        limit: usize,
+        silent_since: Option<u64>,
+    ) -> Result<Vec<(ClientId, Client, Option<u64>)>, EnrolmentError> {
+        let (mut listed, mut from) = (Vec::new(), Some(from));
+        while let Some(first) = from.filter(|_| limit > 0) {
+            let page = self.clients(first, PAGE)?;
+            from = page.last().filter(|_| page.len() == PAGE).and_then(|(id, _)| id.next());
+            for (id, client) in page {
+                let last = presence.last(id)?;
+                if silent_since.is_none_or(|since| last.unwrap_or(client.enrolled_at) <= since) {
+                    listed.push((id, client, last));
+                }
+                if listed.len() == limit {
+                    return Ok(listed);
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Shuts a client out of this coordinator. Unlike a revocation this needs no identity root, and can be taken back.

@@ -12,7 +12,7 @@ pub use doctor::{Diagnosis, Finding, examine};
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};
 use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
-use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::enrolment::{EVERY, Enrolment, EnrolmentError, Presence};
 use crate::metrics::{CallFigures, CountCalls, Metrics};
 use crate::publication::{PublicationError, Publisher};
 use crate::service::{AdminService, Clock, EnrolmentService, FleetService, InPieces};
@@ -34,8 +34,11 @@ use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tower::util::MapRequestLayer;
 
 /// Longest message of somebody who need not be known: to enrol, or about the services, in bytes.
 const LONGEST_QUESTION: usize = 4 << 10;
@@ -49,6 +52,10 @@ const CALLS_PER_CONNECTION: u32 = 16;
 pub const CALL_WINDOW: u32 = 64 << 10;
 /// The same in all calls of a connection.
 pub const CONNECTION_WINDOW: u32 = 256 << 10;
+/// The call whose answer may be compressed.
+const DOWNLOAD: &str = "/tacit.v1.Fleet/Download";
+/// Metadata that says which compression a caller understands.
+const ACCEPTED: &str = "grpc-accept-encoding";
 /// How often a silent connection is asked whether it is alive.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long open calls may take to end when the process stops.
@@ -137,6 +144,7 @@ pub struct Coordinator {
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<Result<(), Stopped>>,
     enrolment: Arc<Enrolment>,
+    presence: Arc<Presence>,
     fleet: FleetService,
     admin: AdminService,
     clock: Clock,
@@ -173,6 +181,7 @@ impl Coordinator {
             clock() / 1000,
             &mut secrets()?,
         )?;
+        let presence = Arc::new(Presence::new(Arc::clone(&store), engine.epoch()));
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
             Some(files) => ServerCertificate::load(&files.certificate, &files.key)?,
@@ -194,6 +203,7 @@ impl Coordinator {
             publisher.clone(),
             gate,
             enrolment.excluded(),
+            Arc::clone(&presence),
             settings,
             Arc::clone(&clock),
         );
@@ -212,6 +222,7 @@ impl Coordinator {
             store: rocks,
             publisher,
             enrolment: Arc::clone(&enrolment),
+            presence: Arc::clone(&presence),
             data: data.clone(),
             coordinator: appointment.coordinator(),
             clock: Arc::clone(&clock),
@@ -237,6 +248,7 @@ impl Coordinator {
             ended,
             thread,
             enrolment,
+            presence,
             fleet,
             admin,
             clock,
@@ -284,7 +296,18 @@ impl Coordinator {
     /// [`ServeError`].
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener, engine, mut ended, thread, enrolment, fleet, admin, clock, calls, metrics, ..
+            listener,
+            engine,
+            mut ended,
+            thread,
+            enrolment,
+            presence,
+            fleet,
+            admin,
+            clock,
+            calls,
+            metrics,
+            ..
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
@@ -305,7 +328,9 @@ impl Coordinator {
             move |request| knows_operators.admit(request),
         );
         let fleet = InterceptedService::new(
-            FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST),
+            FleetServer::new(fleet)
+                .max_decoding_message_size(LONGEST_REQUEST)
+                .send_compressed(CompressionEncoding::Zstd),
             move |request| knows_clients.admit(request),
         );
         let enrolment = EnrolmentServer::new(EnrolmentService::new(enrolment, clock))
@@ -314,6 +339,7 @@ impl Coordinator {
         let server = Server::builder()
             .layer(InPieces)
             .layer(CountCalls(calls))
+            .layer(MapRequestLayer::new(compress_files_alone::<tonic::body::Body>))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .initial_stream_window_size(CALL_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -329,6 +355,7 @@ impl Coordinator {
                 let _ = stopped.await;
             });
         let mut server = std::pin::pin!(server);
+        let noted = tokio::spawn(write_from_time_to_time(Arc::clone(&presence)));
         // Ends with the process.
         let metrics = metrics.map(|(metrics, listener)| tokio::spawn(metrics.serve(listener)));
         let result = tokio::select! {
@@ -341,6 +368,9 @@ impl Coordinator {
         if let Some(metrics) = metrics {
             metrics.abort();
         }
+        noted.abort();
+        // It is cancelled, and has let go of the store.
+        let _ = noted.await;
         // What waits for the engine is answered before the engine stops; what waits for a step is told to come back.
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             tracing::info!("some calls were still open");
@@ -348,11 +378,41 @@ impl Coordinator {
         while engine.stop() == Err(crate::engine::Refused::Busy) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            write(&presence);
+            thread.join()
+        });
+        let ended = ended.await;
         match ended {
             Ok(Ok(stopped)) => stopped?,
             _ => return Err(ServeError::Panicked),
         }
         result
     }
+}
+
+/// Writes when clients were last heard of, as long as the process serves.
+async fn write_from_time_to_time(presence: Arc<Presence>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let presence = Arc::clone(&presence);
+        // A panic is in the log, and the next time comes.
+        let _ = tokio::task::spawn_blocking(move || write(&presence)).await;
+    }
+}
+
+fn write(presence: &Presence) {
+    match presence.write() {
+        Ok(clients) => tracing::debug!(clients, "it is written when clients were last heard of"),
+        Err(error) => tracing::warn!(%error, "when clients were last heard of is not written"),
+    }
+}
+
+/// Published files are everybody's. Other answers may hold what one caller chose beside what is another's secret, and lengths would
+/// show how alike they are: those are not compressed, whatever the caller understands.
+fn compress_files_alone<B>(mut request: Request<B>) -> Request<B> {
+    if request.uri().path() != DOWNLOAD {
+        request.headers_mut().remove(ACCEPTED);
+    }
+    request
 }

@@ -131,6 +131,18 @@ impl VectorFolder {
         fs::read(&path).map_err(disk(&path))
     }
 
+    /// Removes a vector that was found to be whole, and is not what it was.
+    ///
+    /// # Errors
+    /// [`VectorError::Disk`].
+    pub fn discard(&self, client: ClientId) -> Result<(), VectorError> {
+        let path = self.path(client, WHOLE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(&path)(error)),
+            _ => sync_folder(&self.folder),
+        }
+    }
+
     /// Removes all vectors of the round.
     ///
     /// # Errors

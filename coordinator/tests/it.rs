@@ -237,6 +237,10 @@ fn the_samples_in_the_operators_page_are_settings() {
     let tensors = vec![TrainedTensor { name: "layers.0.b".to_owned(), shape: [4, 8] }];
     let layout = AdapterLayout { base: "base".to_owned(), base_model: [0; 32], adapter, tensors };
     task.insert("layout".to_owned(), toml::Value::try_from(layout).expect("plain data"));
-    let settings: TaskSettings = task.try_into().expect("settings of a task");
-    assert_eq!(settings.validate(), Ok(()));
+    let mut settings: TaskSettings = task.try_into().expect("settings of a task");
+    assert_eq!((settings.validate(), settings.schedule.staleness), (Ok(()), 1));
+    for (staleness, good) in [(0, true), (7, true), (8, false)] {
+        settings.schedule.staleness = staleness;
+        assert_eq!(settings.validate().is_ok(), good, "{staleness}");
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 use tacit_coordinator::task::TaskSettings;
@@ -111,6 +111,9 @@ pub(crate) enum ClientCommand {
         /// At most so many
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// Those of whom nothing was heard for so many days; all of them with 0
+        #[arg(long, default_value_t = 0)]
+        silent_days: u32,
         #[command(flatten)]
         remote: Remote,
     },
@@ -254,8 +257,17 @@ impl ClientCommand {
             }
             Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
             Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
-            Self::List { above, limit, remote } => {
-                show(&remote, Order::ListClients { above: ClientId(above), limit })
+            Self::List { above, limit, silent_days, remote } => {
+                let mut answer =
+                    remote.carry(Order::ListClients { above: ClientId(above), limit, silent_days })?;
+                if !remote.json {
+                    let now = tacit_coordinator::serve::system_clock() / 1000;
+                    for row in answer.as_array_mut().into_iter().flatten() {
+                        row["last_seen"] =
+                            row["last_seen"].as_u64().map_or(json!("never"), |last| json!(ago(now, last)));
+                    }
+                }
+                print(&remote, &answer)
             }
             Self::Ban { client, reason, remote } => {
                 show(&remote, Order::BanClient { client: ClientId(client), reason })
@@ -290,6 +302,16 @@ impl Backup {
     }
 }
 
+/// How long ago something was, in the largest unit of which there is one.
+fn ago(now: u64, then: u64) -> String {
+    let minutes = now.saturating_sub(then) / 60;
+    match minutes {
+        0..60 => format!("{minutes} min ago"),
+        60..2_880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1_440),
+    }
+}
+
 /// Has an order carried out, and shows the answer.
 pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
     let answer = remote.carry(order)?;
@@ -299,4 +321,17 @@ pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
 /// Shows an answer: for people, a list as a table and an object as lines.
 pub(crate) fn print(remote: &Remote, answer: &Value) -> anyhow::Result<()> {
     super::answer(remote.json, answer, &super::text::text(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ago;
+
+    #[test]
+    fn times_are_told_in_the_largest_unit() {
+        let told = |seconds: u64| ago(10_000_000 + seconds, 10_000_000);
+        assert_eq!([told(59), told(61), told(3_600)], ["0 min ago", "1 min ago", "1 h ago"]);
+        assert_eq!([told(47 * 3_600), told(48 * 3_600)], ["47 h ago", "2 days ago"]);
+        assert_eq!(ago(5, 600), "0 min ago", "by a clock that is behind");
+    }
 }

@@ -54,4 +54,8 @@ impl Keeper for DiskKeeper<'_> {
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String> {
         self.vectors.read(client).map_err(|error| error.to_string())
     }
+
+    fn discard(&mut self, client: ClientId) -> Result<(), String> {
+        self.vectors.discard(client).map_err(|error| error.to_string())
+    }
 }

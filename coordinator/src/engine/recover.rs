@@ -272,7 +272,7 @@ impl Engine {
         let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut self.rng));
         settings
             .plan
-            .plan(1, &state.adapter, &self.account, key, noise.as_ref())
+            .plan(1, &state.adapter, &[], &self.account, key, noise.as_ref())
             .map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };

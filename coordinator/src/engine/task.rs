@@ -285,9 +285,19 @@ impl Task {
 
     fn plan_next(&mut self, now: Millis, tools: &mut Tools<'_>) {
         let round = self.row.next_round;
+        // A version for each round that released one.
+        let (version, stale) = (self.row.committed, self.settings.schedule.staleness);
+        let older = match tools.setup.publisher.before(self.settings.name(), version, stale) {
+            Ok(older) => older,
+            Err(error) => {
+                *tools.failure = Some(error);
+                return;
+            }
+        };
         let noise = self.settings.plan.central.map(|_| NoiseKey::generate(tools.rng));
         let key = &tools.setup.key;
-        let signed = self.settings.plan.plan(round, &self.state.adapter, tools.account, key, noise.as_ref());
+        let (plan, adapter) = (&self.settings.plan, &self.state.adapter);
+        let signed = plan.plan(round, adapter, &older, tools.account, key, noise.as_ref());
         *tools.changed = true;
         match signed {
             Ok(signed) => {

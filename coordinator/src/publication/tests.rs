@@ -295,3 +295,19 @@ fn old_versions_are_retired_but_not_what_a_channel_needs() {
     assert_eq!(world.retire(0), [2, 5, 6]);
     assert_eq!(world.versions(), [8, 8, 8]);
 }
+
+#[test]
+fn the_versions_before_one_are_known_when_their_files_are_gone() {
+    let mut world = World::new();
+    let adapters: Vec<Digest> = (0..6).map(|_| world.publish(0).claimed_adapter()).collect();
+    let before = |version, most| world.publisher.before(&world.task, version, most).unwrap();
+    assert_eq!(before(5, 2), adapters[3..5]);
+    assert_eq!(before(1, 7), adapters[..1]);
+    assert!(before(0, 7).is_empty() && before(5, 0).is_empty());
+    // A version whose batch is not committed yet has those before it all the same.
+    assert_eq!(before(6, 2), adapters[4..]);
+    let mut batch = Batch::new();
+    assert_eq!(world.publisher.retire(&mut batch, &world.task, 2).unwrap(), [0, 1, 2, 3]);
+    world.commit(batch);
+    assert_eq!(before(5, 3), adapters[2..5]);
+}

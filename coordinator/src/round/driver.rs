@@ -236,7 +236,11 @@ impl Driver {
                 session.begin(&header, tools.keep()).map_err(refusal(from))?;
                 let whole = tools.keeper.stored(&header).map_err(upload(from))? == Vector::Whole;
                 self.announced.insert(from, header);
-                return if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) };
+                return match if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) } {
+                    // The receipt says that nothing of it is here.
+                    Err(refusal) if is_lost(&refusal) => Ok(Progress::Waiting),
+                    taken => taken,
+                };
             }
             (Phase::Collect(_), ClientMessage::MaskedChunk(chunk)) => {
                 let Some(header) = self.announced.get(&from) else {
@@ -278,10 +282,19 @@ impl Driver {
         let Round::Running(session, _) = &mut self.round else {
             return Err(Refusal::OutOfStep { client: from, round, sent: "collect", current });
         };
-        session.vector(header, vector, tools.keep()).map_err(refusal(from))?;
+        let taken = session.vector(header, vector, tools.keep()).map_err(refusal(from));
+        if taken.as_ref().is_err_and(is_lost) {
+            tools.keeper.discard(from).map_err(upload(from))?;
+        }
+        taken?;
         self.announced.remove(&from);
         Ok(self.progress())
     }
+}
+
+/// Whether a vector was whole once, and the disk has not kept it.
+fn is_lost(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Protocol { error: ServerError::VectorDigest { .. }, .. })
 }
 
 fn upload(client: ClientId) -> impl Fn(String) -> Refusal {

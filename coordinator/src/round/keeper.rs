@@ -46,6 +46,12 @@ pub trait Keeper {
     /// # Errors
     /// A reason for people.
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String>;
+
+    /// Forgets what has arrived of a vector, so that it is sent again.
+    ///
+    /// # Errors
+    /// A reason for people.
+    fn discard(&mut self, client: ClientId) -> Result<(), String>;
 }
 
 /// Vectors in memory, records nowhere: for simulations and tests, whose rounds end with the process.
@@ -86,5 +92,10 @@ impl Keeper for MemoryKeeper {
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String> {
         let bytes = self.vectors.get(&client).map(|(_, bytes)| bytes.clone());
         bytes.ok_or_else(|| format!("no vector of client {client} has arrived"))
+    }
+
+    fn discard(&mut self, client: ClientId) -> Result<(), String> {
+        self.vectors.remove(&client);
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::account::export;
 use crate::admins::{Role, role_of};
 use crate::engine::tables::{RoundRow, Rounds, Stage};
 use crate::engine::{Handle, Refused};
-use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::enrolment::{Enrolment, EnrolmentError, Presence};
 use crate::identity::{Issued, Revocations};
 use crate::publication::{PublicationError, Publisher};
 use crate::serve::{DataFolder, secrets};
@@ -40,6 +40,8 @@ pub struct AdminService {
     pub publisher: Publisher,
     /// Tokens, requests, clients.
     pub enrolment: Arc<Enrolment>,
+    /// When clients were last heard of.
+    pub presence: Arc<Presence>,
     /// Where everything is.
     pub data: DataFolder,
     /// The coordinator's public key.
@@ -273,16 +275,19 @@ impl AdminService {
     fn blocking(&self, order: Order) -> Result<Value, Failure> {
         let now = (self.clock)() / 1000;
         match order {
-            Order::ListClients { above, limit } => {
+            Order::ListClients { above, limit, silent_days } => {
                 let from = ClientId(above.0.saturating_add(1));
                 let from = if above.0 == 0 { ClientId(0) } else { from };
-                let clients = self.enrolment.clients(from, limit as usize)?;
+                let silent = Some(u64::from(silent_days) * 86_400).filter(|silent| *silent > 0);
+                let since = silent.map(|silent| now.saturating_sub(silent));
+                let clients = self.enrolment.listed(&self.presence, from, limit as usize, since)?;
                 let excluded = Arc::clone(&self.enrolment.excluded().borrow());
-                let rows = clients.into_iter().map(|(id, client)| {
+                let rows = clients.into_iter().map(|(id, client, last_seen)| {
                     let excluded = excluded.reason(id).map(|reason| reason.to_string());
                     json!({
                         "client": id.0.to_string(),
                         "enrolled": client.enrolled_at,
+                        "last_seen": last_seen,
                         "not_after": client.not_after,
                         "version": client.version,
                         "excluded": excluded,

@@ -8,7 +8,7 @@ use super::status::refused;
 use super::uploads::Uploads;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
-use crate::enrolment::Excluded;
+use crate::enrolment::{Excluded, Presence};
 use crate::publication::{Publisher, canary_member};
 use crate::settings::{Pace, ServerSettings};
 use crate::tls::Gate;
@@ -39,6 +39,7 @@ pub struct FleetService {
     pace: Pace,
     gate: Gate,
     excluded: watch::Receiver<Arc<Excluded>>,
+    presence: Arc<Presence>,
     clock: Clock,
 }
 
@@ -50,12 +51,13 @@ impl FleetService {
         publisher: Publisher,
         gate: Gate,
         excluded: watch::Receiver<Arc<Excluded>>,
+        presence: Arc<Presence>,
         settings: &ServerSettings,
         clock: Clock,
     ) -> Self {
         let uploads = Uploads::new(engine.clone(), settings.uploads);
         let (downloads, pace) = (Downloads::new(publisher), settings.pace);
-        Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, clock }
+        Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, presence, clock }
     }
 
     /// Lets a call in before its body is read, if a client calls.
@@ -67,7 +69,10 @@ impl FleetService {
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
-        self.gate.authenticated(request, (self.clock)() / 1000)
+        let now = (self.clock)();
+        let client = self.gate.authenticated(request, now / 1000)?;
+        self.presence.note(client, now);
+        Ok(client)
     }
 
     fn board(&self) -> Arc<Board> {

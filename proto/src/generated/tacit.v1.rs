@@ -113,6 +113,9 @@ pub struct ListClients {
     /// At most so many; at most 1,000.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
+    /// Those of whom nothing was heard for so many days; all of them with 0.
+    #[prost(uint32, tag = "3")]
+    pub silent_days: u32,
 }
 /// Shuts a client out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -166,7 +169,8 @@ pub struct RoundPlan {
     /// Number of the round within the task.
     #[prost(uint64, tag = "2")]
     pub round: u64,
-    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing.
+    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing: the newest, which updates are
+    /// trained on, and as many before it as an update may be stale.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub parents: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// Head of the signed ledger that the plan builds on, 32 bytes.

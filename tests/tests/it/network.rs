@@ -13,4 +13,5 @@ mod machine;
 mod premises;
 mod processes;
 mod shortage;
+mod stale;
 mod world;

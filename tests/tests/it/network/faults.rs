@@ -119,6 +119,35 @@ fn a_vector_that_rots_before_it_is_whole_is_sent_again() {
 }
 
 #[test]
+fn a_vector_that_rots_between_disk_and_round_is_sent_again() {
+    for announced_again in [false, true] {
+        let mut world = World::new(33);
+        let header = until_upload_begins(&mut world, 0, 1);
+        // It was found to be whole, and is not what it was when the round takes it.
+        let vector = vector_file(&world.site.vectors(), &name(1), &header, "vector");
+        fs::write(&vector, vec![0; header.length as usize]).unwrap();
+        if announced_again {
+            world.kill_coordinator();
+            let message = ClientMessage::MaskedHeader(header.clone());
+            let sent = world.life().ask(async |handle| handle.message(header.client, name(1), message).await);
+            assert_eq!(sent.unwrap().resume_at, 0);
+        } else {
+            let rotten = VectorSummary::of(&fs::read(&vector).unwrap());
+            let whole = world.life().ask(async |handle| handle.whole(header.client, name(1), rotten).await);
+            let Err(Refused::Round(Refusal::Protocol { error, .. })) = whole else { panic!("{whole:?}") };
+            assert!(
+                matches!(error, ServerError::VectorDigest { client } if client == header.client),
+                "{error}"
+            );
+            world.machines[0].disconnected();
+        }
+        assert!(!vector.exists());
+        assert!(world.round(1, &mut |_| ()).committed);
+        assert!(world.machines[0].seen[&1].acknowledged);
+    }
+}
+
+#[test]
 fn a_vector_that_rots_before_it_is_summed_ends_its_round_without_cost() {
     let mut world = World::new(22);
     let mut rotten = None;

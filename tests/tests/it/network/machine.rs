@@ -105,9 +105,14 @@ impl Machine {
         self.process = Some(Process { folder, accounts, watch, round, sent: None, upload: None });
     }
 
+    /// SIGKILL.
+    pub(super) fn stop(&mut self) {
+        self.process = None;
+    }
+
     /// SIGKILL, and a new process.
     pub(super) fn kill(&mut self) {
-        self.process = None;
+        self.stop();
         self.start();
     }
 
@@ -161,7 +166,7 @@ impl Machine {
         let silent = self.leaves == Some(Step::Advertise);
         let Process { folder, accounts, round, .. } = self.process.as_mut().expect("it runs");
         let update = Update::load(folder, &name.task).expect("good");
-        let update = match update.filter(|update| signed.parents().contains(&update.parent)) {
+        let update = match update.filter(|update| update.serves(&plan)) {
             Some(update) => update,
             None => {
                 let update = trained(self.seed, &plan, training, now);
@@ -361,6 +366,7 @@ fn trained(seed: u64, plan: &RoundPlan, parent: Digest, now: u64) -> Update {
     Update {
         task: plan.task.clone(),
         parent,
+        recipe: plan.recipe(),
         trained_at: now,
         tokens: 1,
         losses: [2.0, 1.0],

@@ -3,16 +3,26 @@
 use super::line::Line as _;
 use super::machine::Did;
 use super::premises::Premises;
-use super::world::{CLIENTS, World, settings};
+use super::world::{CLIENTS, World, settings, task};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tacit_coordinator::enrolment::Presence;
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::system_clock;
+use tacit_coordinator::store::{RocksStore, Store as _};
 use tacit_proto::crash::VARIABLE;
+use tacit_proto::fleet::{Download, Report};
+use tacit_proto::ledger::Prove;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Response;
+use tonic::metadata::MetadataMap;
 
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Passes over all clients within which a round has to end.
 const MOST_PASSES: usize = 3_000;
 
@@ -160,6 +170,44 @@ fn an_old_version_is_told_and_takes_no_part() {
 }
 
 #[test]
+fn published_files_come_compressed_and_nothing_else_does() {
+    let (premises, mut world) = Premises::new(73, settings());
+    let board = world.life().handle.board();
+    let manifest = board.borrow().tasks[&task()].channels.clone().unwrap().training.signed;
+    let manifest = manifest.verify(&world.site.key.public_key()).unwrap().clone();
+    world.stop();
+    let process = Process::start(&premises, None).unwrap();
+    let line = premises.wire(0, &process.address, "0.2.0");
+    let encoding = |metadata: &MetadataMap| metadata.get("grpc-encoding").is_some();
+    for file in &manifest.files {
+        for offset in [0, file.size / 2] {
+            let got = line.call(PATIENCE, async |mut client| {
+                let mut answer = client.download(Download { digest: file.digest, offset }).await?;
+                let (compressed, mut bytes) = (encoding(answer.metadata()), Vec::new());
+                while let Some(part) = answer.get_mut().message().await? {
+                    bytes.extend(part.bytes);
+                }
+                Ok(Response::new((compressed, bytes)))
+            });
+            // Offsets are of the file, not of what is on the wire.
+            let (compressed, bytes) = got.unwrap();
+            assert!(compressed);
+            let whole =
+                std::fs::read(premises.data.path().join("blobs").join(hex::encode(file.digest))).unwrap();
+            assert_eq!(bytes, whole[offset as usize..]);
+        }
+    }
+    let ask = Prove { since: 0, rounds: Vec::new() };
+    let compressed = line.call(PATIENCE, async |mut client| {
+        let proved = encoding(client.prove(ask).await?.metadata());
+        let (problem, evidence) = ("a".repeat(4_000), Vec::new());
+        let reported = encoding(client.report(Report { problem, evidence }).await?.metadata());
+        Ok(Response::new([proved, reported]))
+    });
+    assert_eq!(compressed.unwrap(), [false, false]);
+}
+
+#[test]
 fn ten_thousand_garbage_connections_shut_nobody_out() {
     const CONNECTIONS: usize = 10_000;
     const AT_ONCE: usize = 100;
@@ -197,6 +245,37 @@ fn ten_thousand_garbage_connections_shut_nobody_out() {
     assert!(task.expect("it is served").is_some());
     stop.send(()).unwrap();
     premises.runtime.block_on(serving).unwrap().unwrap();
+}
+
+#[test]
+fn who_was_heard_of_is_known_after_an_orderly_end() {
+    let (premises, mut world) = Premises::new(74, settings());
+    world.stop();
+    let coordinator =
+        premises.runtime.block_on(async { Coordinator::start(&premises.data, &premises.settings) });
+    let coordinator = coordinator.unwrap();
+    let address = coordinator.address().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = premises.runtime.spawn(coordinator.serve(async {
+        let _ = stopped.await;
+    }));
+    let before = system_clock() / 60_000 * 60;
+    premises.wire(0, &address, "0.2.0").check_in(Vec::new()).unwrap();
+    stop.send(()).unwrap();
+    premises.runtime.block_on(serving).unwrap().unwrap();
+    // Connections that are just being closed may hold it for a moment.
+    let opened = || {
+        std::thread::sleep(Duration::from_millis(20));
+        RocksStore::open(&premises.data.store()).ok()
+    };
+    let store = Arc::new((0..500).find_map(|_| opened()).expect("nobody serves it"));
+    let epoch = store.lease().unwrap();
+    let clients = [0, 1].map(|place| world.machines[place].member.certificate.client);
+    let [heard, never] = clients.map(|client| Presence::new(store.clone(), epoch).last(client).unwrap());
+    assert!(
+        (before..=system_clock() / 1_000).contains(&heard.unwrap()) && never.is_none(),
+        "{heard:?}, {never:?}"
+    );
 }
 
 /// A connection that is none: closed at once, plain text, noise, half a greeting.

@@ -207,7 +207,7 @@ impl Fleet {
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
         let plan = {
             let (adapter, account) = (&self.state.adapter, &self.account);
-            self.settings.plan(round, adapter, account, &self.key, self.noise_key(round).as_ref())
+            self.settings.plan(round, adapter, &[], account, &self.key, self.noise_key(round).as_ref())
         };
         through_wire(&plan.expect("feasible"))
     }
