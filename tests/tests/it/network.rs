@@ -4,11 +4,16 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests stop where an assertion would")]
 
 mod brittle;
+mod clients;
 mod faults;
+mod full;
 mod kills;
+mod laptop;
 mod life;
 mod line;
 mod machine;
 mod premises;
 mod processes;
+mod slow;
+mod sum;
 mod world;
