@@ -4,7 +4,7 @@ use super::line::Line as _;
 use super::machine::Did;
 use super::premises::Premises;
 use super::world::{CLIENTS, World, settings, task};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Passes over all clients within which a round has to end.
 const MOST_PASSES: usize = 3_000;
 
-/// The program, which cargo builds beside this one.
-fn program() -> PathBuf {
+/// A program, which cargo builds beside this one.
+pub(super) fn program(name: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap();
-    let program = here.ancestors().nth(2).unwrap().join("tacit-coordinator");
+    let program = here.ancestors().nth(2).unwrap().join(name);
     assert!(
         program.is_file(),
         "{} is not there: build it, `cargo build --workspace --bins`",
@@ -38,33 +38,70 @@ fn program() -> PathBuf {
     program
 }
 
+/// The coordinator's program, to listen at an address, started by a shell that does something first.
+pub(super) fn serve(premises: &Premises, address: &str, first: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first}exec \"$0\" \"$@\"")]).arg(program("tacit-coordinator"));
+    command.arg("serve").arg(premises.data.path()).args(["--json", "--listen", address]);
+    // What it says goes through a pipe, for which there is always room.
+    command.env("RUST_LOG", "off").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// A coordinator's process.
-struct Process {
-    child: Child,
-    address: String,
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) address: String,
 }
 
 impl Process {
     /// Starts one; it dies after its n-th commit, if that is given.
     fn start(premises: &Premises, dies_at: Option<u64>) -> Option<Self> {
-        let mut command = Command::new(program());
-        command.arg("serve").arg(premises.data.path()).args(["--json", "--listen", "127.0.0.1:0"]);
-        command.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::start_at(premises, "127.0.0.1:0", dies_at)
+    }
+
+    /// Starts one that listens at an address.
+    pub(super) fn start_at(premises: &Premises, address: &str, dies_at: Option<u64>) -> Option<Self> {
+        let mut command = serve(premises, address, "");
         if let Some(commit) = dies_at {
             command.env(VARIABLE, commit.to_string());
         }
+        let process = Self::launch(command);
+        assert!(process.is_ok() || dies_at.is_some(), "it does not start: {process:?}");
+        process.ok()
+    }
+
+    /// Starts one; what it said when it ends before it listens.
+    pub(super) fn launch(mut command: Command) -> Result<Self, String> {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut process = Self { child, address: String::new() };
         let Ok(said) = serde_json::from_str::<serde_json::Value>(&line) else {
-            assert!(dies_at.is_some(), "it does not start: {:?}", child.wait());
-            child.wait().unwrap();
-            return None;
+            return Err(process.last_words());
         };
-        Some(Self { child, address: said["address"].as_str().unwrap().to_owned() })
+        said["address"].as_str().unwrap().clone_into(&mut process.address);
+        Ok(process)
     }
 
-    fn is_dead(&mut self) -> bool {
+    /// Waits until it has ended; what it said.
+    pub(super) fn last_words(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().expect("asked once").read_to_string(&mut said).unwrap();
+        self.child.wait().unwrap();
+        said
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(super) fn stop(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    pub(super) fn is_dead(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 }
@@ -97,8 +134,7 @@ fn play(premises: &Premises, world: &mut World, round: u64, deaths: &mut Vec<u64
             }
             let address = process.as_ref().expect("just started").address.clone();
             let machine = &mut world.machines[place];
-            let joined = machine.seen.contains_key(&round);
-            if joined && machine.in_round().is_none() {
+            if machine.has_left(round) {
                 over += 1;
                 continue;
             }
