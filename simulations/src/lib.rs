@@ -12,8 +12,10 @@ mod federation;
 mod fleet;
 pub mod load;
 pub mod meter;
+pub mod network;
 pub mod output;
 pub mod plan;
+pub mod process;
 pub mod progress;
 mod random;
 pub mod report;
@@ -21,6 +23,7 @@ mod round;
 pub mod run;
 pub mod sample;
 pub mod scenario;
+pub mod site;
 pub mod sweep;
 mod task;
 #[cfg(test)]
