@@ -21,7 +21,7 @@ use tacit_simulations::report::{Report, html};
 /// Simulate a fleet of developers that learns from code it never shows.
 ///
 /// Every developer of the corpus becomes a client with keys and a privacy budget of its own; rounds run through the protocol that
-/// production runs, in one process and in virtual time.
+/// production runs, in one process and in virtual time, or over the network.
 #[derive(Debug, Parser)]
 #[command(name = "tacit-sim", version, about, max_term_width = 100)]
 pub(crate) struct Arguments {

@@ -1,4 +1,4 @@
-//! A fleet in one process: the same rounds as production, in virtual time, on real code.
+//! A fleet on real code: in one process, where production's rounds run in virtual time, or over the network in several.
 //!
 //! This crate measures; it must never hold arithmetic or protocol of its own that production would not run.
 

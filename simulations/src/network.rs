@@ -42,8 +42,8 @@ use processes::Processes;
 
 /// Fewest processes that are one client each.
 pub const FEWEST_ALONE: u32 = 1;
-/// When clients come back, in milliseconds: on one machine nobody is asked to spare a network.
-const PACE: Pace = Pace { idle: 4_000, ready: 2_000 };
+/// When clients come back, in milliseconds: soon, but each time costs a millisecond of one of the few processors that also train.
+const PACE: Pace = Pace { idle: 6_000, ready: 4_000 };
 /// How long the steps stay open at most, in milliseconds. They end when everybody has answered.
 const DEADLINES: Deadlines =
     Deadlines { advertise: 120_000, share: 120_000, collect: 300_000, confirm: 120_000, unmask: 120_000 };
@@ -113,8 +113,7 @@ async fn carry_out(
     let developers = std::mem::take(&mut premises.developers);
     let premises = Arc::new(premises);
 
-    let mut site =
-        Site::new(&grounds.site(), &ServerSettings { pace: PACE, ..ServerSettings::default() })?;
+    let mut site = Site::new(&grounds.site(), &ServerSettings { pace: PACE, ..ServerSettings::default() })?;
     let mut guard = Guard::start(grounds.to_remove(), &grounds.log("guard"))?;
     site.start(&[])?;
     guard.watch(site.process()?)?;
@@ -124,13 +123,15 @@ async fn carry_out(
     let credentials = site.enrol(keys.collect()).await?;
     let coordinator = credentials.first().map(|first| first.issued.coordinator);
     let coordinator = coordinator.ok_or(NetworkError::Interrupted)?;
-    let places = grounds.furnish(scenario, site.address()?, developers, credentials, options, progress).await?;
+    let places =
+        grounds.furnish(scenario, site.address()?, developers, credentials, options, progress).await?;
     let loopback = processes::loopback_bytes();
     let mut processes = Processes::start(&places, options, grounds)?;
     processes.all().try_for_each(|process| guard.watch(process))?;
 
     let bench = Bench::start(options.threads, model.decoder())?;
-    let zeros = Adapter::zeros(task.lora.clone(), model.decoder().config()).map_err(crate::SimulationError::from)?;
+    let zeros =
+        Adapter::zeros(task.lora.clone(), model.decoder().config()).map_err(crate::SimulationError::from)?;
     let measure = |adapter: Adapter| {
         let (model, premises) = (Arc::clone(&model), Arc::clone(&premises));
         bench.run(move |workers| bits_per_byte(workers, &model, &adapter, &premises.sample, &Silent))

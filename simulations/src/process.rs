@@ -19,7 +19,9 @@ const LAST_LINES: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// There is no program to start.
-    #[error("there is no {program} beside {beside}: build it with `cargo build --workspace --bins --examples`")]
+    #[error(
+        "there is no {program} beside {beside}: build it with `cargo build --workspace --bins --examples`"
+    )]
     NoProgram {
         /// The program.
         program: &'static str,

@@ -135,10 +135,7 @@ mod tests {
         assert!(paid[&1].noise_norm > 0.0 && paid[&1].unclipped_share.is_none());
 
         let other = CoordinatorKey::from_bytes(&[8; 32]);
-        assert!(matches!(
-            audit(&export, &other.public_key(), "mine", DELTA),
-            Err(NetworkError::Ledger(_))
-        ));
+        assert!(matches!(audit(&export, &other.public_key(), "mine", DELTA), Err(NetworkError::Ledger(_))));
         let cut: String = export.split_inclusive('\n').filter(|line| !line.starts_with("head")).collect();
         assert!(matches!(audit(&cut, &key.public_key(), "mine", DELTA), Err(NetworkError::Ledger(_))));
     }

@@ -78,7 +78,8 @@ async fn run(homes: &[PathBuf], turns: &Turns, told: &watch::Receiver<bool>) -> 
         let channel = settings.server(home)?.channel(Some((certificate, &credentials.keys.transport)))?;
         let home = home.clone();
         let cannot = |source| NetworkError::Client { folder: home.clone(), source };
-        let daemon = Daemon::new(folder, settings, &credentials, base, channel, told.clone()).map_err(cannot)?;
+        let daemon =
+            Daemon::new(folder, settings, &credentials, base, channel, told.clone()).map_err(cannot)?;
         let daemon = daemon.taking(turns.clone());
         clients.spawn_local(async move {
             daemon.run().await.map_err(|source| NetworkError::Client { folder: home, source })

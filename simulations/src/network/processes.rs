@@ -28,8 +28,10 @@ impl Processes {
         grounds: &Grounds,
     ) -> Result<Self, NetworkError> {
         let (client, this) = (program("tacit-client")?, program("tacit-sim")?);
-        let mut processes =
-            Self { alone: Vec::with_capacity(places.alone.len()), fleets: Vec::with_capacity(places.fleets.len()) };
+        let mut processes = Self {
+            alone: Vec::with_capacity(places.alone.len()),
+            fleets: Vec::with_capacity(places.fleets.len()),
+        };
         let at_once = (options.threads / places.fleets.len().max(1)).max(1).to_string();
         for (number, (folder, clients)) in places.fleets.iter().enumerate() {
             let mut command = Command::new(&this);

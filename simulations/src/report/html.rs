@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::plot::{Bar, Box5, Line, boxes, escape, lines, stacked};
 use super::network::{NetworkReport, Used};
+use super::plot::{Bar, Box5, Line, boxes, escape, lines, stacked};
 use super::{Completion, Report, RoundReport, Traffic};
 
 const STYLE: &str = include_str!("style.css");
@@ -364,8 +364,7 @@ fn processes(network: &NetworkReport) -> Vec<(&'static str, String)> {
         let memory = bytes(*peak_rss_bytes as f64);
         format!("{processes}{clients}, at most {memory} each, {cpu_seconds:.1} s on processors together")
     };
-    let loopback =
-        network.loopback_bytes.map_or_else(|| "unknown".to_owned(), |count| bytes(count as f64));
+    let loopback = network.loopback_bytes.map_or_else(|| "unknown".to_owned(), |count| bytes(count as f64));
     vec![
         ("coordinator processes", used(&network.coordinator)),
         ("processes of one client", used(&network.client_processes)),
@@ -472,7 +471,8 @@ mod tests {
     #[test]
     fn a_run_over_the_network_says_so_and_shows_nothing_that_only_clients_know() {
         let mut report = sample();
-        let used = |processes, clients| Used { processes, clients, peak_rss_bytes: 50_000_000, cpu_seconds: 61.25 };
+        let used =
+            |processes, clients| Used { processes, clients, peak_rss_bytes: 50_000_000, cpu_seconds: 61.25 };
         report.network = Some(NetworkReport {
             coordinator: used(1, 0),
             client_processes: used(8, 8),
@@ -488,7 +488,8 @@ mod tests {
         assert!(html.contains("8 processes of one client each and 614 clients in 2 more processes"));
         assert!(html.contains("2 with 614 clients, at most 50.0 MB each, 61.2 s on processors together"));
         assert!(html.contains("2500.0 MB") && html.contains("recomputed from the exported ledger"));
-        for simulated in ["in virtual time", "drawn from the seed", "seen by the simulation alone", "seed 1"] {
+        for simulated in ["in virtual time", "drawn from the seed", "seen by the simulation alone", "seed 1"]
+        {
             assert!(!html.contains(simulated) && render(&sample()).contains(simulated), "{simulated}");
         }
     }
