@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::{Duration, Instant};
@@ -86,14 +87,15 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts a program whose standard error is added to a file.
+    /// Starts a program whose standard error is added to a file. Ctrl-C at a terminal, which goes to a whole group of processes, is
+    /// for this one alone to hear: it stops the others.
     ///
     /// # Errors
     /// [`ProcessError::Io`].
     pub fn start(command: &mut Command, log: &Path) -> Result<Self, ProcessError> {
         let file = File::options().create(true).append(true).open(log).map_err(of_file(log))?;
         let program = PathBuf::from(command.get_program());
-        let child = command.stderr(file).spawn().map_err(of_file(&program))?;
+        let child = command.stderr(file).process_group(0).spawn().map_err(of_file(&program))?;
         Ok(Self { child, log: log.to_owned() })
     }
 

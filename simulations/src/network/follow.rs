@@ -242,7 +242,7 @@ impl Follow<'_> {
         let clip = self.scenario.privacy.clip;
         Ok(RoundReport {
             round: row.round,
-            cohort: row.cohort.max(1),
+            cohort: row.cohort,
             survivors: paid.as_ref().map_or(0, |paid| paid.survivors),
             heldout_bits_per_byte: bits,
             epsilon: paid

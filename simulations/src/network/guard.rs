@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
@@ -24,8 +23,6 @@ impl Guard {
     pub(super) fn start(folder: Option<&Path>, log: &Path) -> Result<Self, NetworkError> {
         let mut command = Command::new(program("tacit-sim")?);
         command.arg("guard").args(folder).stdin(Stdio::piped()).stdout(Stdio::null());
-        // Ctrl-C at a terminal goes to the whole group: the guard must hear of the others' end, not share it.
-        command.process_group(0);
         let mut process = Process::start(&mut command, log)?;
         Ok(Self { orders: process.input(), process: Some(process) })
     }
