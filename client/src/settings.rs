@@ -1,6 +1,8 @@
 //! The client's settings: `client.toml` in its folder. Must never take a setting that it does not know, nor a path that depends
 //! on where the program was started.
 
+mod period;
+
 use crate::budget::{Budget, BudgetError, Limits, Period};
 use crate::connection::{ConnectionError, Fingerprint, FingerprintError, Server, Trust};
 use crate::folder::{self, FolderError};
@@ -76,8 +78,8 @@ pub struct LimitSettings {
     pub epsilon: f64,
     /// The delta at which epsilon is counted.
     pub delta: f64,
-    /// Most epsilon in any stretch of days.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Most epsilon in any stretch of days; `"none"` for no such limit.
+    #[serde(with = "period")]
     pub period: Option<Period>,
     /// Most epsilon for any one task.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -371,6 +373,17 @@ mod tests {
             let error = parse(&text).expect_err(to);
             assert!(error.contains(named), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn no_limit_on_a_stretch_of_days_is_said_and_kept() {
+        let mut settings = parse(SAMPLE).expect("the sample");
+        settings.limits.period = None;
+        let written = toml::to_string(&settings).expect("plain data");
+        assert!(written.contains("period = \"none\""), "{written}");
+        assert_eq!(parse(&written).expect("its own form"), settings);
+        let error = parse(&written.replace("\"none\"", "\"never\"")).expect_err("no such word");
+        assert!(error.contains("or \"none\""), "{error}");
     }
 
     #[test]

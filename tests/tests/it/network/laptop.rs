@@ -163,9 +163,9 @@ impl Laptop {
 
     /// The update that waits in its folder, in the flat layout.
     pub(super) fn delta(&self, task: &str) -> Option<Vec<f32>> {
-        const UPDATE: Kind = Kind { code: 2, version: 1 };
+        const UPDATE: Kind = Kind { code: 2, version: 2 };
         let bytes = read(&self.home, &format!("updates/{task}.update"), UPDATE).ok().flatten()?;
-        let (values, []) = bytes[64..].as_chunks::<4>() else { panic!("an update of half a value") };
+        let (values, []) = bytes[96..].as_chunks::<4>() else { panic!("an update of half a value") };
         Some(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
     }
 
