@@ -338,7 +338,7 @@ impl TokenCommand {
             Self::Make { role, note, remote } => {
                 let answer = remote.carry(Order::MakeToken { role, note })?;
                 let token = answer.get("token").and_then(Value::as_str).unwrap_or_default();
-                super::answer(remote.json, &answer, &token)
+                super::answer(remote.json, &answer, token)
             }
             Self::List { remote } => show(&remote, Order::ListTokens),
             Self::Revoke { number, remote } => show(&remote, Order::RevokeToken(number)),

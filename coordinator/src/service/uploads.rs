@@ -173,15 +173,15 @@ impl Settings {
 /// What has come of a vector.
 enum Come {
     /// A part, and more is to come. The turn is the stream's until its last write is over, whoever still waits for it.
-    Part(VectorWriter, Turn),
+    Part(Box<VectorWriter>, Turn),
     /// Whatever came in this stream, on disk.
     Durable(u64, Option<VectorSummary>),
 }
 
 impl Come {
-    fn append(mut writer: VectorWriter, turn: Turn, chunk: &MaskedChunk) -> Result<Self, VectorError> {
+    fn append(mut writer: Box<VectorWriter>, turn: Turn, chunk: &MaskedChunk) -> Result<Self, VectorError> {
         writer.append(chunk.offset, &chunk.bytes)?;
-        Ok(if writer.is_complete() { Self::durable(writer)? } else { Self::Part(writer, turn) })
+        Ok(if writer.is_complete() { Self::durable(*writer)? } else { Self::Part(writer, turn) })
     }
 
     fn durable(writer: VectorWriter) -> Result<Self, VectorError> {
@@ -197,7 +197,7 @@ async fn write(
     UploadPart { round, chunk }: UploadPart,
     mut parts: Parts,
 ) -> Result<(u64, Option<VectorSummary>), Status> {
-    let mut come = on_disk(move || Come::append(folder.writer(&header)?, turn, &chunk)).await?;
+    let mut come = on_disk(move || Come::append(Box::new(folder.writer(&header)?), turn, &chunk)).await?;
     loop {
         let (writer, turn) = match come {
             Come::Durable(stored, vector) => return Ok((stored, vector)),
@@ -208,7 +208,7 @@ async fn write(
                 return Err(Status::invalid_argument("one stream has the parts of one round"));
             }
             Some(part) => on_disk(move || Come::append(writer, turn, &part.chunk)).await?,
-            None => on_disk(move || (Come::durable(writer), turn).0).await?,
+            None => on_disk(move || (Come::durable(*writer), turn).0).await?,
         };
     }
 }

@@ -38,6 +38,9 @@ use crate::site::{SetupError, Site};
 const TASK: &str = "load";
 /// Fewest clients of a run.
 pub const FEWEST_CLIENTS: u32 = 4;
+/// Threads that drive the clients. Decoding an answer of a megabyte with its thousands of curve points takes one for a fifth of a
+/// second; the others keep the connections alive meanwhile.
+const WORKERS: usize = 48;
 /// Connections that are opened at once.
 const OPENED_AT_ONCE: usize = 64;
 /// Connections over which check-ins come at a rate.
@@ -212,7 +215,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
     let mut site = Site::new(folder.path(), &ServerSettings { pace, ..ServerSettings::default() })?;
     register(&site, settings, progress)?;
     site.start(&[])?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     runtime.map_err(io("threads"))?.block_on(async {
         let mut asked = signal(SignalKind::terminate()).map_err(io("signals"))?;
         tokio::select! {

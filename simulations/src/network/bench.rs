@@ -8,17 +8,19 @@ use tokio::sync::oneshot;
 use super::NetworkError;
 use crate::workers::Workers;
 
+/// Measurements that may wait: there is one after each round, and a round takes far longer.
+const MOST_WAITING: usize = 64;
+
 type Job = Box<dyn FnOnce(&mut Workers) + Send>;
 
 /// Workers on a thread of their own, which ends when this is dropped and its work is done.
-pub(super) struct Bench(mpsc::Sender<Job>);
+pub(super) struct Bench(mpsc::SyncSender<Job>);
 
 impl Bench {
     /// Starts so many workers.
     pub(super) fn start(threads: usize, decoder: &Decoder) -> Result<Self, NetworkError> {
         let mut workers = Workers::start(threads, decoder)?;
-        // Few measurements are ever under way, one after each round: the queue needs no bound.
-        let (jobs, mine) = mpsc::channel::<Job>();
+        let (jobs, mine) = mpsc::sync_channel::<Job>(MOST_WAITING);
         let work = move || mine.iter().for_each(|job| job(&mut workers));
         let thread = std::thread::Builder::new().name("measuring".to_owned()).spawn(work);
         thread.map_err(|source| NetworkError::System { what: "threads", source })?;
@@ -31,15 +33,15 @@ impl Bench {
         work: W,
     ) -> impl Future<Output = Result<T, NetworkError>> + Send + use<T, W> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.0.send(Box::new(move |workers| {
+        let sent = self.0.try_send(Box::new(move |workers| {
             // Nobody waits for it after an interruption.
             let _ = answer.send(work(workers));
         }));
         async move {
-            // The thread ends before its sender only by a panic, which it has reported.
+            // The thread ends before its sender only by a panic, which it has reported; nor does it fall so far behind.
             let lost = || NetworkError::System {
                 what: "measuring",
-                source: std::io::Error::other("its thread has ended"),
+                source: std::io::Error::other("its thread has ended, or is far behind"),
             };
             sent.map_err(|_| lost())?;
             answered.await.map_err(|_| lost())

@@ -56,8 +56,8 @@ pub fn serve(folder: &Path, at_once: NonZeroUsize) -> Result<(), NetworkError> {
                 })
             })
             .collect();
-        let ended = threads.into_iter().map(|thread| thread.join());
-        ended.map(|ended| ended.unwrap_or(Err(NetworkError::Interrupted))).collect::<Result<(), _>>()
+        let mut ended = threads.into_iter().map(|thread| thread.join());
+        ended.try_for_each(|ended| ended.unwrap_or(Err(NetworkError::Interrupted)))
     });
     runtime.shutdown_background();
     ended
