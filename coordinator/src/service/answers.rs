@@ -1,5 +1,6 @@
 //! Large answers, a few at a time: what opens a step is a megabyte for each of a thousand clients, and all of them ask at once.
-//! Must never hold more of them than have a place, nor keep a place for a client that does not read.
+//! Must never make one that has no place, nor keep a place for a client that does not read: what is left of its answer is then
+//! held without one, and the number of connections is the bound.
 
 use super::status::refused;
 use crate::engine::Refused;
