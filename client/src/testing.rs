@@ -52,7 +52,7 @@ pub(crate) fn limits(epsilon: f64) -> Limits {
     Limits {
         epsilon,
         delta: 1e-5,
-        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious },
+        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false },
         adjacency: Adjacency::ZeroOut,
         allow_central: false,
         period: None,

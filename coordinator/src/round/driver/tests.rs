@@ -101,6 +101,7 @@ fn advert(plan: &RoundPlan, client: ClientId, not_after: u64) -> ClientMessage {
     let root = IdentityRoot::from_bytes(&[4; 32]);
     let identity = IdentityKey::generate(&mut rng);
     let setup = ClientSetup {
+        membership: None,
         terms: Arc::new(plan.terms()),
         floors: Floors { threat: ThreatModel::HonestButCurious, ..Floors::default() },
         root: root.public_key(),

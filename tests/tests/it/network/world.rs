@@ -71,7 +71,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         epsilon: 1e6,
         delta: DELTA,
-        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious },
+        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false },
         adjacency: Adjacency::ZeroOut,
         allow_central: false,
         period: None,

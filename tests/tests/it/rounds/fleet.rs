@@ -124,7 +124,7 @@ impl Fleet {
         let mut draw = ChaCha20Rng::seed_from_u64(seed);
         let root = IdentityRoot::generate(&mut draw);
         let key = CoordinatorKey::generate(&mut draw);
-        let floors = Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious };
+        let floors = Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false };
         let machines = (0..clients).map(|_| {
             let (client, identity) = (ClientId::random(&mut draw), IdentityKey::generate(&mut draw));
             let certificate = root.certify(client, identity.public_key(), START / 1000 + 3600);
