@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::training::TrainingError;
 use backoff::{Backoff, jitter};
 use call::{CallError, Line};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tacit_aggregation::Digest;
@@ -182,6 +182,8 @@ pub struct Daemon {
     contradiction: Option<Contradiction>,
     /// Tasks whose training failed, and when it may be tried again.
     resting: BTreeMap<TaskName, Instant>,
+    /// Tasks whose rosters this client is not on, or not drawn from in the present period.
+    undrawn: BTreeSet<TaskName>,
     status: Status,
 }
 
@@ -227,6 +229,7 @@ impl Daemon {
             round: None,
             training: None,
             resting: BTreeMap::new(),
+            undrawn: BTreeSet::new(),
             folder,
             settings,
             base,

@@ -74,7 +74,7 @@ impl World {
             let client = ClientId(u64::from(number) * 10 + 7);
             let certificate = root.certify(client, identity.public_key(), NOT_AFTER);
             let (root, coordinator) = (root.public_key(), key.public_key());
-            Member { root, coordinator, identity, certificate, base_model: BASE_MODEL }
+            Member { root, coordinator, identity, certificate, base_model: BASE_MODEL, membership: None }
         });
         let members = members.collect();
         Self { root, key, members }
@@ -119,6 +119,7 @@ impl World {
             },
             deadlines: Deadlines { advertise: 1000, share: 1000, collect: 1000, confirm: 1000, unmask: 1000 },
             coordinator: self.key.public_key(),
+            roster: None,
         };
         self.key.sign(plan).expect("a good plan")
     }

@@ -20,6 +20,7 @@ pub use recover::{EngineError, Recovered, Recovery};
 use crate::Millis;
 use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
+use crate::roster::Listed;
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
 use command::{Command, Reply};
 use rand_chacha::ChaCha20Rng;
@@ -80,6 +81,8 @@ pub struct Engine {
     setup: Setup,
     epoch: Epoch,
     account: Account,
+    /// The newest roster, with everybody on it.
+    roster: Option<Arc<Listed>>,
     tasks: BTreeMap<TaskName, Task>,
     batch: Batch,
     waiting: Vec<Waiting>,
@@ -185,7 +188,7 @@ impl Engine {
             Command::Ready { client, updates } => {
                 for update in updates {
                     if let Some(task) = self.tasks.get_mut(&update.task) {
-                        self.changed |= task.note_ready(client, update.parent, now);
+                        self.changed |= task.note_ready(client, update.parent, self.roster.as_deref(), now);
                     }
                 }
             }
@@ -236,6 +239,7 @@ impl Engine {
     fn parts(&mut self) -> (&mut BTreeMap<TaskName, Task>, Tools<'_>) {
         let tools = Tools {
             setup: &self.setup,
+            roster: self.roster.as_ref(),
             account: &mut self.account,
             batch: &mut self.batch,
             spent: &mut self.spent,
@@ -290,8 +294,9 @@ impl Engine {
     fn picture(&self) -> Board {
         let publisher = &self.setup.publisher;
         let now = (self.setup.clock)();
+        let view = |task: &Task| task.view(publisher, self.roster.as_ref());
         Board {
-            tasks: self.tasks.iter().map(|(name, task)| (name.clone(), task.view(publisher))).collect(),
+            tasks: self.tasks.iter().map(|(name, task)| (name.clone(), view(task))).collect(),
             ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
         }
     }
@@ -300,6 +305,7 @@ impl Engine {
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
+    roster: Option<&'a Arc<Listed>>,
     account: &'a mut Account,
     batch: &'a mut Batch,
     spent: &'a mut Vec<PathBuf>,

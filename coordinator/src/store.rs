@@ -15,7 +15,7 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 19] = [
     "meta",
     "admins",
     "clients",
@@ -24,6 +24,7 @@ pub const TABLES: [&str; 18] = [
     "decisions",
     "bans",
     "revocations",
+    "rosters",
     "tasks",
     "states",
     "rounds",

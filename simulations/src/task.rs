@@ -56,6 +56,7 @@ impl Task {
             noise_law: scenario.privacy.noise_law,
             delta: scenario.privacy.delta,
             deadlines: DEADLINES,
+            roster: None,
             central: match scenario.privacy.trust {
                 Trust::Distributed => None,
                 Trust::Central => Some(CentralSettings { adaptive_clip: scenario.privacy.adaptive_clip }),
@@ -84,8 +85,14 @@ impl Task {
         key: &CoordinatorKey,
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
-        let signed =
-            self.settings.plan(1, &state.adapter, &Account::timeless(), key, self.noise_key(1).as_ref())?;
+        let signed = self.settings.plan(
+            1,
+            &state.adapter,
+            &Account::timeless(),
+            key,
+            self.noise_key(1).as_ref(),
+            None,
+        )?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

@@ -10,6 +10,7 @@ use super::{ClientId, IdentityRoot, PublicKey, Signature};
 use crate::Digest;
 use crate::context::Fields;
 use crate::merkle::{self, Tree};
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 
 /// Seconds by which a client's clock may differ from the server's: so much before a period begins and after it ends a client
@@ -61,7 +62,8 @@ fn leaf(client: ClientId) -> Digest {
 }
 
 /// A proof that a client is on a roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Membership {
     /// The client's place among the roster's clients, from 0.
     pub index: u64,

@@ -80,9 +80,9 @@ impl RosterTerms {
     /// # Errors
     /// [`RosterError::NoProof`], [`RosterError::Membership`], [`RosterError::NotDrawn`].
     pub fn admit(&self, client: ClientId, proof: Option<&Membership>) -> Result<(), RosterError> {
+        self.check_drawn(client)?;
         let proof = proof.ok_or(RosterError::NoProof { client, epoch: self.roster.epoch.number })?;
-        self.roster.verify_member(client, proof)?;
-        self.check_drawn(client)
+        self.roster.verify_member(client, proof)
     }
 }
 

@@ -165,6 +165,7 @@ impl Fleet for Server {
                 parent: None,
                 join: !request.ready.is_empty() && !over,
                 excuse: over.then(|| "its update is in".to_owned()),
+                membership: None,
             };
             let ledger = state.book.prove(request.ledger_size, &[]);
             state.check_ins.push(request);

@@ -2,6 +2,7 @@
 //! durable yet.
 
 use crate::Millis;
+use crate::roster::Listed;
 use crate::task::TaskSettings;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,8 @@ pub struct TaskView {
     pub excuse: Option<&'static str>,
     /// The plan of the round that is open or comes next; while there is none, of the last one.
     pub plan: Option<Arc<SignedPlan>>,
+    /// The newest roster, from which clients get their proofs, where the task demands one.
+    pub roster: Option<Arc<Listed>>,
     /// Who is to join the round now, while its adverts are gathered.
     pub joining: Option<Arc<BTreeSet<ClientId>>>,
     /// What its channels install, once its first version is durable.

@@ -85,6 +85,16 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
         return None;
     }
     let excuse = view.excuse.map(str::to_owned).or_else(|| view.settings.refuses_version(&check_in.version));
+    let place = plan.roster().map(|terms| {
+        let listed = view.roster.as_ref().ok_or_else(|| "the coordinator has no roster".to_owned())?;
+        listed.place(terms, client)
+    });
+    let (membership, outside) = match place {
+        None => (None, None),
+        Some(Ok(membership)) => (Some(membership), None),
+        Some(Err(reason)) => (None, Some(reason)),
+    };
+    let excuse = excuse.or(outside);
     let join = excuse.is_none() && view.joining.as_ref().is_some_and(|invited| invited.contains(&client));
     let channels = view.channels.as_ref()?;
     let canary = canary_member(view.settings.name(), client, view.settings.publication.canary);
@@ -96,6 +106,7 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
         parent: parent.map(|training| training.signed.clone()),
         join,
         excuse,
+        membership,
     })
 }
 

@@ -57,6 +57,7 @@ fn open_at(account: Account, learning_rate: f64, now: Millis) -> Hosted {
         delta: 1e-5,
         deadlines: Deadlines { advertise: DEADLINE, share: 10, collect: 10, confirm: 10, unmask: 10 },
         central: None,
+        roster: None,
     };
     let key = CoordinatorKey::from_bytes(&[3; 32]);
     let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");

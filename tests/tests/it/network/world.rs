@@ -121,6 +121,7 @@ pub(super) fn settings() -> TaskSettings {
                 confirm: 60_000,
                 unmask: 60_000,
             },
+            roster: None,
             central: None,
         },
         optimizer: ServerOptimizer::FedAvg { learning_rate: 1.0 },
@@ -160,6 +161,7 @@ impl World {
     ) -> Self {
         let machine = |(number, (identity, certificate)): (usize, (IdentityKey, Certificate))| {
             let member = Member {
+                membership: None,
                 root: site.root,
                 coordinator: site.key.public_key(),
                 identity: Arc::new(identity),

@@ -129,6 +129,7 @@ impl Fleet {
             let (client, identity) = (ClientId::random(&mut draw), IdentityKey::generate(&mut draw));
             let certificate = root.certify(client, identity.public_key(), START / 1000 + 3600);
             let member = Member {
+                membership: None,
                 root: root.public_key(),
                 coordinator: key.public_key(),
                 identity: Arc::new(identity),
@@ -171,6 +172,7 @@ impl Fleet {
                 confirm: 5_000,
                 unmask: 5_000,
             },
+            roster: None,
             central: None,
         };
         let initial = (0..dimension).map(|index| index as f32 * 1e-4).collect();
@@ -207,7 +209,7 @@ impl Fleet {
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
         let plan = {
             let (adapter, account) = (&self.state.adapter, &self.account);
-            self.settings.plan(round, adapter, account, &self.key, self.noise_key(round).as_ref())
+            self.settings.plan(round, adapter, account, &self.key, self.noise_key(round).as_ref(), None)
         };
         through_wire(&plan.expect("feasible"))
     }
