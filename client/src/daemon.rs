@@ -237,6 +237,10 @@ impl Daemon {
             revocations,
             status,
         };
+        // Until the coordinator says which period it is, nobody knows whether this client is drawn.
+        let drawn = stored_plans(&daemon.folder)?.into_iter().filter(|(signed, _)| signed.roster().is_some());
+        let plans = drawn.filter_map(|(signed, _)| Some(signed.verify(&coordinator).ok()?.task.clone()));
+        daemon.undrawn.extend(plans);
         daemon.restore()?;
         Ok(daemon)
     }

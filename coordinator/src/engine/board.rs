@@ -7,7 +7,7 @@ use crate::task::TaskSettings;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, Membership};
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::{Digest, Step};
 use tacit_privacy::ledger::head::SignedHead;
@@ -40,6 +40,18 @@ pub struct TaskView {
     pub channels: Option<Channels>,
     /// What people want to know.
     pub status: TaskStatus,
+}
+
+impl TaskView {
+    /// A client's place on the roster that the plan demands, or why it may not take part; none where no roster is demanded.
+    #[must_use]
+    pub fn place(&self, client: ClientId) -> Option<Result<Membership, String>> {
+        let terms = self.plan.as_ref()?.roster()?;
+        Some(match &self.roster {
+            Some(listed) => listed.place(terms, client),
+            None => Err("the coordinator has no roster".to_owned()),
+        })
+    }
 }
 
 /// The present versions of a task's channels.

@@ -85,11 +85,7 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
         return None;
     }
     let excuse = view.excuse.map(str::to_owned).or_else(|| view.settings.refuses_version(&check_in.version));
-    let place = plan.roster().map(|terms| {
-        let listed = view.roster.as_ref().ok_or_else(|| "the coordinator has no roster".to_owned())?;
-        listed.place(terms, client)
-    });
-    let (membership, outside) = match place {
+    let (membership, outside) = match view.place(client) {
         None => (None, None),
         Some(Ok(membership)) => (Some(membership), None),
         Some(Err(reason)) => (None, Some(reason)),

@@ -5,9 +5,10 @@ use super::life::{Site, quick_folder};
 use super::world::{BASE_MODEL, CLIENTS, World};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tacit_aggregation::identity::Certificate;
+use tacit_aggregation::identity::{Certificate, Rate};
 use tacit_client::keys::ClientKeys;
 use tacit_coordinator::files::write_json;
 use tacit_coordinator::identity::{Admission, Issued, Office};
@@ -23,6 +24,8 @@ use super::line::Wire;
 
 /// When certificates end, in Unix seconds.
 const FAR: u64 = 4_000_000_000;
+/// When the roster was signed.
+const LONG_AGO: u64 = 1_600_000_000;
 
 pub(super) struct Premises {
     pub(super) data: DataFolder,
@@ -36,6 +39,11 @@ pub(super) struct Premises {
 impl Premises {
     /// All of that, and the machines with an engine of their own that sets up a task.
     pub(super) fn new(seed: u64, task: TaskSettings) -> (Self, World) {
+        Self::with_rate(seed, task, None)
+    }
+
+    /// The same; with a rate, the coordinator has a roster of everybody, with one period that lasts for all time.
+    pub(super) fn with_rate(seed: u64, task: TaskSettings, rate: Option<Rate>) -> (Self, World) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let folder = quick_folder();
         let mut office = Office::init(&folder.path().join("root"), &mut rng).unwrap();
@@ -66,13 +74,17 @@ impl Premises {
             members.push((keys.identity, Certificate::from_wire(&issued.certificate).unwrap()));
             clients.push((issued.transport_certificate, keys.transport));
         }
+        let roll = rate.map(|rate| {
+            let lottery = (NonZeroU64::new(FAR).unwrap(), rate);
+            office.sign_roster(1, FAR, lottery, LONG_AGO, &mut rng).unwrap()
+        });
         let site = Site {
             folder: data.path().to_owned(),
             key: Arc::new(data.key().unwrap()),
             root: office.public_key(),
             clock: Arc::new(AtomicU64::new(system_clock())),
         };
-        let world = World::with(seed, folder, site, members, task);
+        let world = World::with(seed, folder, site, members, task, roll);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         (Self { data, settings, runtime: runtime.unwrap(), clients, trust }, world)
     }

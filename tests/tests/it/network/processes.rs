@@ -8,9 +8,12 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use tacit_aggregation::identity::Rate;
+use tacit_coordinator::RosterSettings;
 use tacit_coordinator::crash::VARIABLE;
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::system_clock;
+use tacit_coordinator::task::TaskSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Passes over all clients within which a round has to end.
@@ -124,6 +127,61 @@ fn the_program_may_be_killed_at_any_moment() {
     play(&premises, &mut world, 2, &mut Vec::new());
     world.start();
     assert!(world.check(2).committed);
+}
+
+/// The settings of a task whose cohorts are drawn from a roster.
+fn drawn(colluders: u32) -> TaskSettings {
+    let mut task = settings();
+    task.plan.roster = Some(RosterSettings { colluders });
+    task
+}
+
+#[test]
+fn a_drawn_cohort_goes_through_deaths_as_well() {
+    let (premises, mut world) = Premises::with_rate(73, drawn(1), Some(Rate::ONE));
+    world.stop();
+    let kills = play(&premises, &mut world, 1, &mut vec![3, 5, 2, 4]);
+    assert!(kills >= 4, "{kills} kills");
+    world.site.clock.store(system_clock(), std::sync::atomic::Ordering::SeqCst);
+    world.start();
+    assert!(world.check(1).committed);
+    for machine in &world.machines {
+        let plan = machine.seen[&1].plan.as_ref().expect("it joined");
+        let terms = plan.roster().expect("it is demanded");
+        assert_eq!((terms.colluders, terms.corrupt, terms.roster.size), (1, 1, CLIENTS as u64));
+    }
+}
+
+#[test]
+fn who_is_not_drawn_is_told_and_not_counted() {
+    let (premises, mut world) = Premises::with_rate(74, drawn(1), Rate::new(1, 2));
+    let offered = |world: &World| -> Vec<bool> {
+        let board = world.life().handle.board();
+        let view = board.borrow().tasks[&super::world::task()].clone();
+        let clients = world.machines.iter().map(|machine| machine.member.certificate.client);
+        clients.map(|client| view.place(client).expect("a roster is demanded").is_ok()).collect()
+    };
+    let in_process = offered(&world);
+    let some = in_process.iter().filter(|drawn| **drawn).count();
+    assert!((1..CLIENTS).contains(&some), "{in_process:?}");
+    for _ in 0..3 {
+        for place in 0..CLIENTS {
+            world.act(place);
+        }
+    }
+    world.life().settled().expect("it runs");
+    let status = world.life().handle.board().borrow().tasks[&super::world::task()].status.clone();
+    assert_eq!((status.ready, status.invited), (some, 0), "{status:?}");
+    world.stop();
+    let process = Process::start(&premises, None).unwrap();
+    for (place, drawn) in in_process.into_iter().enumerate() {
+        let offer = premises.wire(place, &process.address, "0.2.0").check_in(Vec::new()).unwrap().remove(0);
+        assert_eq!(offer.membership.is_some(), drawn, "{place}");
+        match offer.excuse {
+            None => assert!(drawn, "{place}"),
+            Some(excuse) => assert!(!drawn && excuse.contains("is not drawn"), "{excuse}"),
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ use tacit_client::{Limits, Member, contribute};
 use tacit_coordinator::account::{Account, Entries};
 use tacit_coordinator::engine::tables::{End, Journal, Rounds, Stage, States};
 use tacit_coordinator::engine::{EngineError, Stopped};
+use tacit_coordinator::identity::Roll;
+use tacit_coordinator::roster::Listed;
 use tacit_coordinator::store::Records;
 use tacit_coordinator::task::{PublicationSettings, Schedule, TaskSettings};
 use tacit_coordinator::{AdapterVersion, PlanSettings, ServerOptimizer};
@@ -148,7 +150,7 @@ impl World {
             (identity, certificate)
         });
         let members = members.collect();
-        Self::with(seed, folder, site, members, settings())
+        Self::with(seed, folder, site, members, settings(), None)
     }
 
     /// A coordinator with one task in a folder, and the members' machines beside it.
@@ -158,6 +160,7 @@ impl World {
         site: Site,
         members: Vec<(IdentityKey, Certificate)>,
         settings: TaskSettings,
+        roll: Option<Roll>,
     ) -> Self {
         let machine = |(number, (identity, certificate)): (usize, (IdentityKey, Certificate))| {
             let member = Member {
@@ -186,6 +189,13 @@ impl World {
             _folder: folder,
         };
         world.start();
+        if let Some(roll) = roll {
+            let listed = Listed::new(&roll, &world.site.root).expect("signed");
+            let taken = world
+                .life()
+                .ask(async |handle| handle.call(move |engine, _| engine.take_roster(&roll, listed)).await);
+            taken.expect("the first");
+        }
         let created = world.life().ask(async |handle| {
             handle.call(move |engine, now| engine.create_task(settings, false, now)).await
         });
