@@ -123,7 +123,7 @@ fn a_drawn_cohort_aggregates() {
     let fleet = &mut world.fleet;
     let values = inputs(fleet);
     let sum = run(fleet, &values, &Leaving::default()).expect("an honest round");
-    assert_eq!(sum.sum, plain_sum(&values, values.keys()));
+    assert_eq!(sum.vector, plain_sum(&values, values.keys()));
 }
 
 #[test]

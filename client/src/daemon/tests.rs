@@ -62,7 +62,7 @@ impl Server {
     fn new() -> Self {
         let world = World::new();
         let plan = world.plan(1);
-        Self::with(world, plan)
+        Self::of(world, plan)
     }
 
     /// Whose plan demands a roster that draws everybody, but for the first client where that is wanted.
@@ -70,10 +70,10 @@ impl Server {
         let mut world = World::new();
         let terms = world.draw(first);
         let plan = world.plan_under(1, Some(terms));
-        Self::with(world, plan)
+        Self::of(world, plan)
     }
 
-    fn with(world: World, plan: SignedPlan) -> Self {
+    fn of(world: World, plan: SignedPlan) -> Self {
         let book = Book::new(&world.key);
         let coordinator = Coordinator::open(&world, &plan);
         Self(Arc::new(Mutex::new(Fake {

@@ -88,7 +88,7 @@ pub(super) struct Run {
     pub(super) refusals: Vec<Refusal>,
     pub(super) uploaders: BTreeSet<ClientId>,
     pub(super) most_chunks: usize,
-    closed: Option<Closed>,
+    pub(super) closed: Option<Closed>,
 }
 
 pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {

@@ -48,7 +48,7 @@ fn a_drawn_cohort_commits_and_nobody_else_joins() {
     let drops: BTreeMap<ClientId, Leaves> = outside.iter().map(|client| (*client, Leaves::Advert)).collect();
     let run = fleet.run(1, &drops);
     let released = committed(&run);
-    assert_eq!(released.participants, inside);
+    assert_eq!(released.survivors, inside);
     // Noise, cost and ledger are those of a cohort of which A collude, and the ledger can be recomputed from itself.
     let corrupt = fleet.roster.as_ref().map_or(0, |terms| terms.corrupt);
     let closed = run.closed.as_ref().expect("it was closed");
