@@ -223,7 +223,8 @@ impl Round {
         };
         let delta = update.delta.to_vec();
         // The round goes on with the proof that its advert was signed with.
-        let membership: Option<Membership> = folder.load(PLACE_FILE, PLACE)?;
+        let membership: Option<Membership> =
+            if signed.roster().is_some() { folder.load(PLACE_FILE, PLACE)? } else { None };
         let member = &Member { membership, ..member.clone() };
         let joined =
             Joined::resume(&signed, member, update.parent, delta, &accounts.budget, form.now, secrets);

@@ -6,13 +6,17 @@ use super::premises::Premises;
 use super::world::{CLIENTS, World, settings};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use tacit_aggregation::identity::Rate;
+use tacit_aggregation::identity::{ClientId, Rate};
+use tacit_aggregation::params::TaskName;
 use tacit_coordinator::RosterSettings;
 use tacit_coordinator::crash::VARIABLE;
+use tacit_coordinator::files::write_json;
+use tacit_coordinator::identity::{Office, Roll};
 use tacit_coordinator::serve::Coordinator;
-use tacit_coordinator::serve::system_clock;
+use tacit_coordinator::serve::{secrets, system_clock};
 use tacit_coordinator::task::TaskSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -182,6 +186,47 @@ fn who_is_not_drawn_is_told_and_not_counted() {
             Some(excuse) => assert!(!drawn && excuse.contains("is not drawn"), "{excuse}"),
         }
     }
+
+    // The next epoch draws everybody, once its roster is here; the old one does not come back.
+    let vault = premises.data.path().parent().unwrap().join("root");
+    let office = Office::open(&vault).unwrap();
+    let lottery = (NonZeroU64::MAX, Rate::ONE);
+    office.sign_roster(2, 4_000_000_000, lottery, 1_600_000_000, &mut secrets().unwrap()).unwrap();
+    import(&premises, &process, &vault.join("roster-2.json")).unwrap();
+    for place in 0..CLIENTS {
+        let offer = premises.wire(place, &process.address, "0.2.0").check_in(Vec::new()).unwrap().remove(0);
+        let epoch = offer.plan.roster().expect("it is demanded").roster.epoch.number;
+        assert!(offer.membership.is_some() && offer.excuse.is_none() && epoch == 2, "{place}: {offer:?}");
+    }
+    let refused = import(&premises, &process, &vault.join("roster-1.json")).unwrap_err();
+    assert!(refused.contains("an epoch has one roster"), "{refused}");
+    let mut forged: Roll =
+        serde_json::from_slice(&std::fs::read(vault.join("roster-2.json")).unwrap()).unwrap();
+    (forged.epoch, forged.clients[0]) = (3, ClientId(1));
+    write_json(&vault.join("forged.json"), &forged).unwrap();
+    let refused = import(&premises, &process, &vault.join("forged.json")).unwrap_err();
+    assert!(refused.contains("signature"), "{refused}");
+}
+
+/// Has an operator's command take a roster in; what it says when it does not.
+fn import(premises: &Premises, process: &Process, file: &Path) -> Result<(), String> {
+    let mut command = Command::new(program());
+    command.args(["client", "roster"]).arg(file).arg("--data").arg(premises.data.path());
+    let output = command.args(["--coordinator", &process.address]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
+}
+
+#[test]
+fn a_task_that_demands_a_roster_waits_for_one() {
+    let world = World::new(75);
+    let mut task = drawn(1);
+    task.plan.task = TaskName::new("drawn").unwrap();
+    let created = world
+        .life()
+        .ask(async |handle| handle.call(move |engine, now| engine.create_task(task, false, now)).await);
+    let refused = created.unwrap_err().to_string();
+    assert!(refused.contains("client roster"), "{refused}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::decoders::folder;
 use std::collections::{BTreeMap, VecDeque};
 use tacit_aggregation::bitmap::Bitmap;
 use tacit_aggregation::client::RoundSecrets;
-use tacit_aggregation::identity::{ClientId, IdentityKey};
+use tacit_aggregation::identity::{ClientId, IdentityKey, Rate};
 use tacit_aggregation::merkle;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
@@ -242,6 +242,17 @@ fn round(corpus: &mut Corpus) {
 }
 
 /// What no round of five sends or stores.
+/// A plan that demands a roster, and an advert with a proof.
+fn drawn(corpus: &mut Corpus) {
+    let fleet = Fleet::new(6, 9).with_roster(1, Rate::ONE);
+    let signed = fleet.plan(1);
+    let plan = signed.verify(&fleet.key.public_key()).expect("its own plan");
+    corpus.good("wire_round_plan", plan.to_wire());
+    corpus.good("wire_signed_plan", signed.to_wire());
+    let ClientMessage::Advert(advert) = fleet.join(&signed, 1, fleet.clients()[0]).advert() else { return };
+    corpus.good("wire_advert", advert.to_wire());
+}
+
 fn pieces(corpus: &mut Corpus) {
     corpus.good("envelope", decoders::genuine_envelope());
     let mut altered = decoders::genuine_envelope();
@@ -333,6 +344,7 @@ fn published(corpus: &mut Corpus) {
 #[test]
 fn what_real_rounds_send_and_store_is_accepted() {
     let mut corpus = Corpus::default();
+    drawn(&mut corpus);
     round(&mut corpus);
     pieces(&mut corpus);
     let update = std::env::var_os("UPDATE_CORPUS").is_some();
