@@ -277,6 +277,7 @@ impl Task {
         let roster = tools.roster.map(Arc::as_ref);
         if self.plan.as_ref().is_some_and(|plan| plan.is_past(roster, now)) {
             self.plan = None;
+            *tools.changed = true;
         }
         if self.plan.is_none() && self.problem.is_none() {
             self.plan_next(now, tools);
