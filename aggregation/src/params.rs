@@ -282,7 +282,12 @@ mod tests {
         assert!(matches!(refused(&|t| t.cohort_min = 257), ParamsError::CohortBounds { .. }));
         assert!(matches!(refused(&|t| t.n_min = 257), ParamsError::SurvivorsAboveCohort { .. }));
         assert!(matches!(terms().params(9), Err(ParamsError::CohortOutsideBounds { n: 9, .. })));
-        assert_eq!(TaskName::new("Rust"), Err(ParamsError::TaskName));
-        assert_eq!(TaskName::new(""), Err(ParamsError::TaskName));
+        let long = "x".repeat(65);
+        for bad in ["Rust", "", ".", "..", "...", "a/b", "a\\b", "a\0", &long] {
+            assert_eq!(TaskName::new(bad), Err(ParamsError::TaskName), "{bad:?}");
+        }
+        for good in ["a", "-", "..a", "v1..2", ".hidden", &long[1..]] {
+            assert_eq!(TaskName::new(good).expect("plain").as_str(), good);
+        }
     }
 }

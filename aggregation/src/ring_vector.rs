@@ -253,12 +253,22 @@ fn check_shape(bits: u8, dimension: usize) -> Result<(), RingError> {
 /// # Errors
 /// [`RingError`] when the length is not exactly ceil(d b / 8) or the padding is not zero.
 pub fn check_packed(bits: u8, dimension: usize, packed: &[u8]) -> Result<(), RingError> {
+    check_ends(bits, dimension, packed.len(), packed.last().copied())
+}
+
+/// The same from the number of bytes and the last of them, which is all that can be wrong.
+pub(crate) fn check_ends(
+    bits: u8,
+    dimension: usize,
+    length: usize,
+    last: Option<u8>,
+) -> Result<(), RingError> {
     let expected = packed_bytes(bits, dimension);
-    if packed.len() != expected {
-        return Err(RingError::Length { length: packed.len(), expected });
+    if length != expected {
+        return Err(RingError::Length { length, expected });
     }
     let used = (dimension * usize::from(bits)) % 8;
-    match packed.last() {
+    match last {
         Some(last) if used != 0 && last >> used != 0 => Err(RingError::Padding),
         _ => Ok(()),
     }

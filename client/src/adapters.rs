@@ -186,7 +186,8 @@ impl AdapterFolder {
     }
 
     /// Puts the version together from what was downloaded, unless it is here, and makes it the present one in one step. A version
-    /// to train on is only put together.
+    /// to train on is only put together. What nobody needs any more is then removed: all versions but the present one, the one
+    /// before and the newest, which training goes on from, and what is left of downloads, none of which may be under way.
     ///
     /// # Errors
     /// [`InstallError`]; the installed version is then what it was. [`InstallError::Missing`] also when a version that was here
@@ -212,10 +213,17 @@ impl AdapterFolder {
         }
         record.follow(manifest, &signed.claimed_digest());
         self.write(&record)?;
-        for file in &manifest.files {
-            files::remove_file(&download::place(&self.folder.join(INCOMING), &file.digest))?;
+        self.prune(&record, manifest.version)
+    }
+
+    fn prune(&self, record: &Record, installed: u64) -> Result<(), InstallError> {
+        let versions = self.versions()?;
+        let needed = [record.current, record.previous, versions.last().copied(), Some(installed)];
+        for version in versions.into_iter().filter(|version| !needed.contains(&Some(*version))) {
+            files::remove_folder(&self.version_folder(version))?;
         }
-        Ok(())
+        let incoming = self.folder.join(INCOMING);
+        fs::remove_dir_all(&incoming).and_then(|()| fs::create_dir(&incoming)).map_err(files::disk(&incoming))
     }
 
     /// A version that is here, after a check that it is what the coordinator signed.
@@ -286,24 +294,6 @@ impl AdapterFolder {
     pub fn discard(&self, version: u64) -> Result<(), InstallError> {
         let _lock = self.lock()?;
         files::remove_folder(&self.version_folder(version))
-    }
-
-    /// Removes all versions but the present one, the one before, and those in `keep`; and what is left of downloads, none of
-    /// which may be under way.
-    ///
-    /// # Errors
-    /// [`InstallError::Disk`].
-    pub fn prune(&self, keep: &[u64]) -> Result<(), InstallError> {
-        let _lock = self.lock()?;
-        let record = self.record()?;
-        for version in self.versions()? {
-            let needed = [record.current, record.previous].contains(&Some(version));
-            if !needed && !keep.contains(&version) {
-                files::remove_folder(&self.version_folder(version))?;
-            }
-        }
-        let incoming = self.folder.join(INCOMING);
-        fs::remove_dir_all(&incoming).and_then(|()| fs::create_dir(&incoming)).map_err(files::disk(&incoming))
     }
 
     fn check<'a>(

@@ -109,7 +109,11 @@ impl Enrolment {
             Ok(_) => return Err(EnrolmentError::Enrolled { path }),
             Err(error) => return Err(error.into()),
         }
-        if let Some(form) = folder.load::<Form>(FILE, KIND)? {
+        let under_way = folder.load::<Form>(FILE, KIND)?;
+        // A token that led to nothing makes way for the next one. Not its keys: should it have led to something after all, the
+        // identity root would find them in two requests.
+        let given_up = |form: &Form| form.ticket.is_none() && token.is_some_and(|token| token != form.token);
+        if let Some(form) = under_way.filter(|form| !given_up(form)) {
             if token.is_some_and(|token| token != form.token) {
                 return Err(EnrolmentError::AnotherToken { path });
             }
@@ -215,4 +219,32 @@ fn pending(status: Status) -> Result<Progress, EnrolmentError> {
         return Ok(Progress::Pending(crate::daemon::retry_after(&status)));
     }
     Err(EnrolmentError::Refused(Box::new(status)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    #[test]
+    fn a_token_that_led_to_nothing_makes_way_for_another_with_other_keys() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(home.path()).unwrap();
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let mistyped = Enrolment::begin(&folder, Some("tacit-0"), rng).unwrap();
+        let again = Enrolment::begin(&folder, None, rng).unwrap();
+        assert_eq!(again.public_keys(), mistyped.public_keys());
+        let mut right = Enrolment::begin(&folder, Some("tacit-1"), rng).unwrap();
+        let [before, after] = [mistyped.public_keys(), right.public_keys()];
+        assert!(before.iter().all(|key| !after.contains(key)));
+        // Once the coordinator has taken it, another token would make a second client.
+        right.ticket = Some([7; 32]);
+        right.store(&folder).unwrap();
+        let refused = Enrolment::begin(&folder, Some("tacit-2"), rng);
+        assert!(matches!(refused, Err(EnrolmentError::AnotherToken { .. })), "{refused:?}");
+        let kept = Enrolment::begin(&folder, Some("tacit-1"), rng).unwrap();
+        assert_eq!(kept.public_keys(), after);
+    }
 }

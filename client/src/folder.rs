@@ -7,8 +7,8 @@
 //! with when the folder is next opened. Overwriting is best effort: a file system that copies on write, or an SSD, may keep the
 //! old blocks until it reuses them.
 //!
-//! For tests of crashes the process aborts right after its n-th durable change when the environment variable `TACIT_KILL_AT`
-//! is n. Without it nothing is counted.
+//! Tests of crashes find a kill point ([`tacit_proto::crash`]) before and after the rename of each file written, and after each
+//! step of wiping one.
 
 mod disk;
 
@@ -19,8 +19,10 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+#[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tacit_proto::crash::kill_point;
 use zeroize::Zeroizing;
 
 /// First bytes of every file.
@@ -38,8 +40,6 @@ const LOCK: &str = "lock";
 /// How often, and how far apart, the lock is tried.
 const ATTEMPTS: u32 = 10;
 const MOMENT: Duration = Duration::from_millis(20);
-/// Names the durable change after which the process aborts.
-const KILL_AT: &str = "TACIT_KILL_AT";
 
 /// What a file holds, and the version of its form. A form that changes gets another version, and old files a way to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,23 +112,15 @@ impl FolderError {
     }
 }
 
-/// Where a test wants the process to end.
-#[derive(Debug)]
-enum Kill {
-    Never,
-    Abort(u64),
-    #[cfg(test)]
-    Fail(u64),
-}
-
 /// A client's folder, which no other process changes meanwhile.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     /// Held until the process ends, however that happens.
     _lock: File,
-    steps: AtomicU64,
-    kill: Kill,
+    /// Durable changes, and the one from which on everything fails.
+    #[cfg(test)]
+    fuse: (AtomicU64, u64),
 }
 
 impl Folder {
@@ -137,8 +129,28 @@ impl Folder {
     /// # Errors
     /// [`FolderError::InUse`], or [`FolderError::Io`].
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        let kill = std::env::var(KILL_AT).ok().and_then(|number| number.parse().ok());
-        Self::open_with(path, kill.map_or(Kill::Never, Kill::Abort))
+        make_private(path)?;
+        let lock_path = path.join(LOCK);
+        let lock = private_options().create(true).truncate(false).open(&lock_path);
+        let lock = lock.map_err(FolderError::io(&lock_path))?;
+        // Whoever looks whether the folder is in use holds the lock for a moment.
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempts.next().is_some() => std::thread::sleep(MOMENT),
+                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: path.to_owned() }),
+                Err(TryLockError::Error(source)) => return Err(FolderError::Io { path: lock_path, source }),
+            }
+        }
+        let folder = Self {
+            path: path.to_owned(),
+            _lock: lock,
+            #[cfg(test)]
+            fuse: (AtomicU64::new(0), u64::MAX),
+        };
+        folder.sweep()?;
+        Ok(folder)
     }
 
     /// Opens a folder that must be there.
@@ -171,26 +183,6 @@ impl Folder {
         }
     }
 
-    fn open_with(path: &Path, kill: Kill) -> Result<Self, FolderError> {
-        make_private(path)?;
-        let lock_path = path.join(LOCK);
-        let lock = private_options().create(true).truncate(false).open(&lock_path);
-        let lock = lock.map_err(FolderError::io(&lock_path))?;
-        // Whoever looks whether the folder is in use holds the lock for a moment.
-        let mut attempts = 0..ATTEMPTS;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempts.next().is_some() => std::thread::sleep(MOMENT),
-                Err(TryLockError::WouldBlock) => return Err(FolderError::InUse { path: path.to_owned() }),
-                Err(TryLockError::Error(source)) => return Err(FolderError::Io { path: lock_path, source }),
-            }
-        }
-        let folder = Self { path: path.to_owned(), _lock: lock, steps: AtomicU64::new(0), kill };
-        folder.sweep()?;
-        Ok(folder)
-    }
-
     /// Where the folder is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -210,7 +202,7 @@ impl Folder {
         header[10..].copy_from_slice(&(payload.len() as u64).to_be_bytes());
         let digest = Sha256::new().chain_update(header).chain_update(payload).finalize();
         write_whole(&path, &[&header, payload, &digest], true)?;
-        self.step()
+        self.changed()
     }
 
     /// Writes a value.
@@ -284,9 +276,10 @@ impl Folder {
             renamed => renamed.map_err(FolderError::io(&path))?,
         }
         flush_parent(&path)?;
-        self.step()?;
+        kill_point();
+        self.changed()?;
         wipe(&wiped)?;
-        self.step()
+        self.changed()
     }
 
     /// Wipes every file of a folder inside.
@@ -333,21 +326,21 @@ impl Folder {
         Ok(())
     }
 
-    /// Counts a durable change, and ends the process where a test wants it to.
-    fn step(&self) -> Result<(), FolderError> {
-        let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
-        match self.kill {
-            Kill::Abort(at) if step == at => std::process::abort(),
-            #[cfg(test)]
-            Kill::Fail(at) if step >= at => Err(FolderError::Killed),
-            _ => Ok(()),
+    /// After a durable change: in a test it may be the last one that is made.
+    fn changed(&self) -> Result<(), FolderError> {
+        #[cfg(test)]
+        if self.fuse.0.fetch_add(1, Ordering::Relaxed) + 1 >= self.fuse.1 {
+            return Err(FolderError::Killed);
         }
+        Ok(())
     }
 
     /// As [`Self::open`], for a test in which everything fails from the n-th durable change on, which is still made.
     #[cfg(test)]
     pub(crate) fn open_until(path: &Path, changes: u64) -> Result<Self, FolderError> {
-        Self::open_with(path, Kill::Fail(changes))
+        let mut folder = Self::open(path)?;
+        folder.fuse.1 = changes;
+        Ok(folder)
     }
 }
 
@@ -431,6 +424,7 @@ fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> Result<(), Folder
         parts.iter().try_for_each(|part| file.write_all(part))?;
         if durable {
             file.sync_all()?;
+            kill_point();
         }
         drop(file);
         fs::rename(&temporary, path)
@@ -440,7 +434,11 @@ fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> Result<(), Folder
         let _ = fs::remove_file(&temporary);
         return Err(FolderError::Io { path: path.to_owned(), source });
     }
-    if durable { flush_parent(path) } else { Ok(()) }
+    if durable {
+        flush_parent(path)?;
+        kill_point();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

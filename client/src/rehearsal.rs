@@ -154,7 +154,7 @@ fn one<R: Rng + CryptoRng + Send>(
 ) -> Result<Rehearsal, RehearsalError> {
     let plan = admit(signed, member, budget)?;
     let update = match Update::load(folder, &plan.task)? {
-        Some(update) if plan.parents.binary_search(&update.parent).is_ok() => update,
+        Some(update) if update.serves(plan) => update,
         _ => train(folder, settings, base, member, plan, rng)?,
     };
     let joined = Joined::new(signed, member, update.parent, update.delta.to_vec(), budget, now(), rng)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::params::{Floors, RosterTerms, TaskName, ThreatModel};
-use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask};
+use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask, VectorSummary};
 use tacit_privacy::ledger::head::Head;
 use tacit_privacy::ledger::{
     self, Debit, Entry, Event, Ledger, Reason, Release, Reserve, Task, members_root,
@@ -353,7 +353,7 @@ impl Coordinator {
                     }
                 }
                 for (header, packed) in vectors.values() {
-                    phase.accept(header, packed).expect("good");
+                    phase.accept(header, &VectorSummary::of(packed)).expect("good");
                 }
                 let (phase, sum) = phase.close().expect("enough");
                 let _: Summation = sum;

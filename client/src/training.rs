@@ -181,6 +181,7 @@ impl Job {
         let update =
             Trainer::new(model.decoder()).train_paced(&adapter, &settings(&plan), &text, rng, go_on)?;
         Ok(Update {
+            recipe: plan.recipe(),
             task: plan.task,
             parent,
             trained_at: now + started.elapsed().as_millis() as Millis,

@@ -86,14 +86,29 @@ pub fn make_token<R: CryptoRng>(
     now: u64,
     rng: &mut R,
 ) -> Result<Zeroizing<String>, StoreError> {
+    let token = draw(rng);
+    record(store, epoch, &token, role, note, now)?;
+    Ok(token)
+}
+
+fn draw<R: CryptoRng>(rng: &mut R) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
     rng.fill_bytes(bytes.as_mut_slice());
     let digits = Zeroizing::new(hex::encode(bytes.as_slice()));
-    let token = Zeroizing::new(format!("{TOKEN_PREFIX}{}", *digits));
+    Zeroizing::new(format!("{TOKEN_PREFIX}{}", *digits))
+}
+
+fn record(
+    store: &dyn Store,
+    epoch: Epoch,
+    token: &str,
+    role: Role,
+    note: &str,
+    now: u64,
+) -> Result<(), StoreError> {
     let mut batch = Batch::new();
-    batch.put::<Admins>(&hash(&token), &AdminRow { role, note: note.to_owned(), created: now });
-    batch.commit(store, epoch)?;
-    Ok(token)
+    batch.put::<Admins>(&hash(token), &AdminRow { role, note: note.to_owned(), created: now });
+    batch.commit(store, epoch)
 }
 
 /// Makes the first operator's token and writes it into a file, if there is no token at all; says whether it did.
@@ -110,8 +125,10 @@ pub fn ensure_first<R: CryptoRng>(
     if !Records(store).keys::<Admins>(&(), None, 1)?.is_empty() {
         return Ok(false);
     }
-    let token = make_token(store, epoch, Role::Operator, "made on first start", now, rng)?;
+    // The file first: a record without it would be a token that nobody has, and no other is made then.
+    let token = draw(rng);
     write_whole(file, token.as_bytes())?;
+    record(store, epoch, &token, Role::Operator, "made on first start", now)?;
     Ok(true)
 }
 
@@ -134,6 +151,20 @@ mod tests {
     use crate::store::MemoryStore;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng as _;
+
+    #[test]
+    fn a_first_start_that_cannot_write_the_token_is_repeated() {
+        let store = MemoryStore::new();
+        let epoch = store.lease().unwrap();
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("not-there/admin.token");
+        assert!(matches!(ensure_first(&store, epoch, &file, 7, &mut rng), Err(AdminError::File(_))));
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        assert!(ensure_first(&store, epoch, &file, 8, &mut rng).unwrap(), "nobody has a token yet");
+        let first = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(role_of(&store, &first), Ok(Some(Role::Operator)));
+    }
 
     #[test]
     fn a_token_has_the_role_that_it_was_made_with() {

@@ -7,6 +7,7 @@ mod init;
 mod remote;
 mod serve;
 mod status;
+mod text;
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -22,9 +22,10 @@ use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
 use crate::roster::Listed;
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
+use crate::vectors::{VectorError, sync_folder};
 use command::{Command, Reply};
 use rand_chacha::ChaCha20Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +72,9 @@ pub enum Stopped {
     /// A version of an adapter cannot be published.
     #[error(transparent)]
     Publication(#[from] PublicationError),
+    /// Masked vectors cannot be kept.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
 }
 
 /// An answer that waits until what it says is durable; given `false` it says that the coordinator is stopping.
@@ -86,6 +90,8 @@ pub struct Engine {
     tasks: BTreeMap<TaskName, Task>,
     batch: Batch,
     waiting: Vec<Waiting>,
+    /// Folders with whole vectors whose names must be durable before the records that speak of them.
+    named: BTreeSet<PathBuf>,
     /// Folders of ended rounds' vectors, to be removed once the end is durable.
     spent: Vec<PathBuf>,
     board: watch::Sender<Arc<Board>>,
@@ -93,6 +99,8 @@ pub struct Engine {
     /// Draws the secrets of rounds.
     rng: ChaCha20Rng,
     changed: bool,
+    /// Whether versions were retired whose files are still there.
+    retired: bool,
     /// Why nothing more may be made durable.
     failure: Option<PublicationError>,
     stopping: bool,
@@ -152,11 +160,14 @@ impl Engine {
             return Err(failure.into());
         }
         self.account.save(&mut self.batch);
+        for folder in std::mem::take(&mut self.named) {
+            sync_folder(&folder)?;
+        }
         if !self.batch.is_empty() {
             let began = Instant::now();
             std::mem::take(&mut self.batch).commit(self.setup.store.as_ref(), self.epoch)?;
             self.figures.commit(began.elapsed());
-            crate::crash::durable_write();
+            tacit_proto::crash::kill_point();
         }
         if std::mem::take(&mut self.changed) {
             self.board.send_replace(Arc::new(self.picture()));
@@ -170,6 +181,12 @@ impl Engine {
             {
                 tracing::warn!(folder = %folder.display(), %error, "vectors of an ended round stay on the disk");
             }
+        }
+        // Nothing is being published now: the batch is on the disk.
+        if std::mem::take(&mut self.retired)
+            && let Err(error) = self.setup.publisher.sweep()
+        {
+            tracing::warn!(%error, "files of retired versions stay on the disk");
         }
         Ok(())
     }
@@ -198,10 +215,11 @@ impl Engine {
             }
             Command::Target { client, round, reply } => {
                 let result = self.with_round(&round, |task, _| task.target(client));
-                self.answer(reply, result);
+                // It tells the client nothing, so it need not wait. Whoever asked may have gone.
+                let _ = reply.send(result);
             }
-            Command::Whole { client, round, reply } => {
-                let result = self.with_round(&round, |task, tools| task.whole(client, now, tools));
+            Command::Whole { client, round, vector, reply } => {
+                let result = self.with_round(&round, |task, tools| task.whole(client, vector, now, tools));
                 self.answer(reply, result);
             }
             Command::Receive { client, round, after, reply } => {
@@ -218,9 +236,12 @@ impl Engine {
 
     /// Lets deadlines pass, ends rounds, plans and opens new ones.
     fn tick(&mut self, now: Millis) {
+        // A client goes through one round at a time, and what that will cost it is not reserved before its cohort is closed.
+        let mut engaged: Vec<_> = self.tasks.values().filter_map(Task::invited).collect();
         let (tasks, mut tools) = self.parts();
         for task in tasks.values_mut() {
-            task.tick(now, &mut tools);
+            task.tick(now, &engaged, &mut tools);
+            engaged.extend(task.invited());
         }
     }
 
@@ -242,8 +263,10 @@ impl Engine {
             roster: self.roster.as_ref(),
             account: &mut self.account,
             batch: &mut self.batch,
+            named: &mut self.named,
             spent: &mut self.spent,
             changed: &mut self.changed,
+            retired: &mut self.retired,
             failure: &mut self.failure,
             figures: &self.figures,
             rng: &mut self.rng,
@@ -278,6 +301,8 @@ impl Engine {
             Some(RoundRow { stage: Stage::Ended(end), .. }) => {
                 Ok(Received::End(RoundEnd { committed: end.committed, reason: end.reason }))
             }
+            // It has ended in the batch that is not written yet: there is more to say once that is.
+            Some(RoundRow { stage: Stage::Open { .. }, .. }) => Ok(Received::Nothing),
             _ => Err(not_open()),
         }
     }
@@ -302,14 +327,19 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
     roster: Option<&'a Arc<Listed>>,
     account: &'a mut Account,
     batch: &'a mut Batch,
+    named: &'a mut BTreeSet<PathBuf>,
     spent: &'a mut Vec<PathBuf>,
     changed: &'a mut bool,
+    retired: &'a mut bool,
     failure: &'a mut Option<PublicationError>,
     figures: &'a Figures,
     rng: &'a mut ChaCha20Rng,

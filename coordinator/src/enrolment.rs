@@ -6,10 +6,12 @@
 mod excluded;
 mod fill;
 mod import;
+mod presence;
 mod tables;
 
 pub use excluded::{Excluded, Exclusion};
 pub use fill::fill;
+pub use presence::{EVERY, Presence};
 pub use tables::{Ban, Client};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,7 @@ use tokio::sync::watch;
 use crate::identity::forms::AppointmentError;
 use crate::identity::{Admission, Appointment};
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
-use tables::{Bans, Clients, Decision, Decisions, Request, Requests, Token, Tokens, each};
+use tables::{Bans, Clients, Decision, Decisions, Keys, Next as _, Request, Requests, Token, Tokens, each};
 
 /// Requests that may wait for the identity root's decision.
 pub const MOST_PENDING: usize = 10_000;
@@ -54,6 +56,9 @@ pub enum EnrolmentError {
     /// The request's signatures.
     #[error("the request is not signed by both of its keys, or they are one: draw new keys and ask again")]
     Signatures,
+    /// One of the keys is in another request.
+    #[error("one of the request's keys is in another request too: draw new keys and ask again")]
+    Keys,
     /// Too many requests wait.
     #[error("{MOST_PENDING} requests wait for the identity root already: ask again later")]
     Full,
@@ -182,8 +187,8 @@ impl Enrolment {
     /// Takes a machine's request and gives its ticket. The same request gets the same ticket, as often as it asks.
     ///
     /// # Errors
-    /// [`EnrolmentError::Signatures`], [`EnrolmentError::Token`], [`EnrolmentError::Used`], [`EnrolmentError::Full`],
-    /// [`EnrolmentError::Store`].
+    /// [`EnrolmentError::Signatures`], [`EnrolmentError::Token`], [`EnrolmentError::Used`], [`EnrolmentError::Keys`],
+    /// [`EnrolmentError::Full`], [`EnrolmentError::Store`].
     pub fn enrol(&self, enrol: &Enrol, now: u64) -> Result<Digest, EnrolmentError> {
         // Before the store is asked: who cannot sign learns nothing of tokens.
         if !enrol.is_signed() {
@@ -200,6 +205,12 @@ impl Enrolment {
         if token.used.is_some() {
             return Err(EnrolmentError::Used);
         }
+        // The identity root answers all requests or none, and certifies no key twice: one such request would hold up the others.
+        for key in [enrol.identity_key, enrol.transport_key] {
+            if records.get::<Keys>(&key.0)?.is_some() {
+                return Err(EnrolmentError::Keys);
+            }
+        }
         let waiting = self.waiting(*pending)?;
         if waiting >= MOST_PENDING {
             return Err(EnrolmentError::Full);
@@ -212,6 +223,7 @@ impl Enrolment {
             asked_at: now,
         };
         let mut batch = Batch::new();
+        batch.put::<Keys>(&request.identity_key, &ticket).put::<Keys>(&request.transport_key, &ticket);
         batch.put::<Requests>(&ticket, &request).put::<Tokens>(&hash, &Token { used: Some(ticket), ..token });
         *pending = None;
         batch.commit(&*self.store, self.epoch)?;
@@ -277,6 +289,36 @@ impl Enrolment {
     /// [`EnrolmentError::Store`].
     pub fn clients(&self, from: ClientId, limit: usize) -> Result<Vec<(ClientId, Client)>, EnrolmentError> {
         Ok(self.records().scan::<Clients>(&(), Some(&from), limit)?)
+    }
+
+    /// At most `limit` clients in the order of their numbers, from `from` on, and when each was last heard of, in Unix seconds.
+    /// With `silent_since`, only those of whom nothing was heard after that second; one that never was heard of counts from its
+    /// enrolment. Looks through all records until it has found enough.
+    ///
+    /// # Errors
+    /// [`EnrolmentError::Store`].
+    pub fn listed(
+        &self,
+        presence: &Presence,
+        from: ClientId,
+        limit: usize,
+        silent_since: Option<u64>,
+    ) -> Result<Vec<(ClientId, Client, Option<u64>)>, EnrolmentError> {
+        let (mut listed, mut from) = (Vec::new(), Some(from));
+        while let Some(first) = from.filter(|_| limit > 0) {
+            let page = self.clients(first, PAGE)?;
+            from = page.last().filter(|_| page.len() == PAGE).and_then(|(id, _)| id.next());
+            for (id, client) in page {
+                let last = presence.last(id)?;
+                if silent_since.is_none_or(|since| last.unwrap_or(client.enrolled_at) <= since) {
+                    listed.push((id, client, last));
+                }
+                if listed.len() == limit {
+                    return Ok(listed);
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Shuts a client out of this coordinator. Unlike a revocation this needs no identity root, and can be taken back.

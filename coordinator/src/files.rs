@@ -1,6 +1,6 @@
 //! Files that only their owner may read, written whole. Must never report as written what the disk does not have.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,21 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FileError>
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| failed(path)(error.into()))?;
     text.push(b'\n');
     write_whole(path, &text)
+}
+
+/// Makes a folder, and those above it that are not there, durably.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        make_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if !(error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir()) => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    sync(parent.unwrap_or(Path::new(".")))
 }
 
 /// Makes a new name in a folder durable.

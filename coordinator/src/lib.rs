@@ -7,7 +7,6 @@
 pub mod account;
 pub mod admins;
 pub mod cohort;
-pub mod crash;
 pub mod engine;
 pub mod enrolment;
 pub mod files;

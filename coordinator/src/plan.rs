@@ -4,6 +4,7 @@
 use crate::Millis;
 use crate::account::Account;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tacit_aggregation::Digest;
 use tacit_aggregation::params::{RosterTerms, RoundParams, TaskName};
 use tacit_privacy::{AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw};
@@ -101,7 +102,8 @@ pub enum PlanningError {
 }
 
 impl PlanSettings {
-    /// Plans and signs a round that continues from an adapter version, and from what the account says of the past.
+    /// Plans and signs a round that continues from an adapter version, and from what the account says of the past. Updates that
+    /// were trained on one of the `older` versions may join as well.
     ///
     /// `noise` is the key of the coordinator's noise, drawn for this plan and stored with it; none is needed where each client
     /// adds its share. `roster` is what the cohort is drawn from at this time, where the settings demand that, with their number of colluders.
@@ -112,6 +114,7 @@ impl PlanSettings {
         &self,
         round: u64,
         adapter: &AdapterVersion,
+        older: &[Digest],
         account: &Account,
         key: &CoordinatorKey,
         noise: Option<&NoiseKey>,
@@ -130,11 +133,13 @@ impl PlanSettings {
                 (trust, due.unwrap_or(self.clip))
             }
         };
+        // Sorted, as a plan lists them, whatever the order of time.
+        let parents: BTreeSet<Digest> = older.iter().chain([adapter.digest()]).copied().collect();
         let dimension = u32::try_from(adapter.values().len()).unwrap_or(u32::MAX);
         let mut plan = RoundPlan {
             task: self.task.clone(),
             round,
-            parents: vec![*adapter.digest()],
+            parents: parents.into_iter().collect(),
             ledger_head: account.ledger().head(),
             base_model: self.base_model,
             adapter: self.adapter.clone(),
@@ -259,7 +264,7 @@ mod tests {
             for noise_multiplier in [0.7, 2.0, 4.0] {
                 let settings = PlanSettings { noise_multiplier, ..settings() };
                 let signed = settings
-                    .plan(1, &adapter(dimension), &Account::new(), &key(), None, None)
+                    .plan(1, &adapter(dimension), &[], &Account::new(), &key(), None, None)
                     .expect("feasible");
                 let plan = signed.verify(&key().public_key()).expect("its own plan");
                 for n in (60..=96).step_by(if dimension > 10_000 { 12 } else { 3 }) {
@@ -279,12 +284,19 @@ mod tests {
     #[test]
     fn a_plan_continues_from_the_adapter_and_the_ledger() {
         let version = adapter(10);
-        let signed = settings().plan(4, &version, &Account::new(), &key(), None, None).expect("feasible");
+        let signed =
+            settings().plan(4, &version, &[], &Account::new(), &key(), None, None).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!((plan.round, plan.parents.as_slice()), (4, &[*version.digest()][..]));
         assert_eq!(plan.ledger_head, Account::new().ledger().head());
         assert_eq!(plan.privacy.dimension, 10);
         assert_eq!(settings().longest_round(), 15);
+        // Older versions stand beside it, in the order that every plan has.
+        let older = [[0xff; 32], [0; 32]];
+        let signed =
+            settings().plan(4, &version, &older, &Account::new(), &key(), None, None).expect("feasible");
+        let plan = signed.verify(&key().public_key()).expect("its own plan");
+        assert_eq!(plan.parents, [[0; 32], *version.digest(), [0xff; 32]]);
     }
 
     #[test]
@@ -292,7 +304,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut PlanSettings)| {
             let mut settings = settings();
             change(&mut settings);
-            match settings.plan(1, &adapter(1000), &Account::new(), &key(), None, None) {
+            match settings.plan(1, &adapter(1000), &[], &Account::new(), &key(), None, None) {
                 Err(PlanningError::Plan(error)) => error,
                 other => panic!("{other:?}"),
             }
@@ -326,7 +338,7 @@ mod tests {
         let mut drawn = PlanSettings { roster: Some(RosterSettings { colluders: 10 }), ..settings() };
         drawn.cohort.corrupt_bp = 0;
         let plan = |settings: &PlanSettings, roster| {
-            settings.plan(2, &adapter(1000), &Account::new(), &key(), None, roster)
+            settings.plan(2, &adapter(1000), &[], &Account::new(), &key(), None, roster)
         };
         let signed = plan(&drawn, Some(terms(10))).expect("feasible");
         let good = signed.verify(&key().public_key()).expect("its own plan");
@@ -352,10 +364,11 @@ mod tests {
             let settings = PlanSettings { central: Some(CentralSettings { adaptive_clip }), ..settings() };
             let noise = NoiseKey::from_bytes(&[5; 32]);
             let account = Account::new();
-            let unkeyed = settings.plan(3, &adapter(1000), &account, &key(), None, None);
+            let unkeyed = settings.plan(3, &adapter(1000), &[], &account, &key(), None, None);
             assert_eq!(unkeyed, Err(PlanningError::NoNoiseKey { round: 3 }));
-            let signed =
-                settings.plan(3, &adapter(1000), &account, &key(), Some(&noise), None).expect("feasible");
+            let signed = settings
+                .plan(3, &adapter(1000), &[], &account, &key(), Some(&noise), None)
+                .expect("feasible");
             let plan = signed.verify(&key().public_key()).expect("its own plan");
             let noise_commitment = noise.commitment();
             assert_eq!(plan.privacy.trust, Trust::Central { noise_commitment, adaptive_clip });

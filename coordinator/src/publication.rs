@@ -13,7 +13,7 @@ pub use channels::canary_member;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use tacit_aggregation::Digest;
@@ -270,6 +270,17 @@ impl Publisher {
             .collect()
     }
 
+    /// Digests of the versions just before one, at most `most`. Their files may be retired.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn before(&self, task: &TaskName, version: u64, most: u64) -> Result<Vec<Digest>, PublicationError> {
+        let oldest = version.saturating_sub(most);
+        let listed = self.list(task, oldest, usize::try_from(version - oldest).unwrap_or(usize::MAX))?;
+        let before = listed.into_iter().filter(|listed| listed.manifest.version < version);
+        Ok(before.map(|listed| listed.manifest.adapter).collect())
+    }
+
     /// Opens a published file at an offset, to be read in parts. The first time in this process all of it is read and compared
     /// with its digest, and others who open a file wait for that: call it where blocking is allowed.
     ///
@@ -281,7 +292,7 @@ impl Publisher {
     }
 
     /// Gives up the files of versions that nobody needs: all but the newest `keep`, the present version of each channel, and the
-    /// one that it goes back to. Keep as many as an update may be stale. [`Self::sweep`] removes the files once the batch is
+    /// one that it goes back to. [`Self::sweep`] removes the files once the batch is
     /// committed.
     ///
     /// # Errors
@@ -311,7 +322,12 @@ impl Publisher {
         Ok(retired)
     }
 
-    /// Removes files that no version names, and says which ones are missing. At the start, and after a batch with retired
+    /// Keeps every published file where it is, for a copy of them, until what this gives is dropped.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.blobs.hold()
+    }
+
+    /// Removes files that no version names, unless they are held, and says which ones are missing. At the start, and after a batch with retired
     /// versions was committed; never between [`Self::publish`] and the commit of its batch.
     ///
     /// # Errors

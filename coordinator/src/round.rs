@@ -15,7 +15,7 @@ pub use outcome::{Failed, FailureReason, Outcome, Released};
 use std::sync::Arc;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
-use tacit_aggregation::server::{Phase, ServerError, Session};
+use tacit_aggregation::server::{Phase, ServerError, Session, VectorSummary};
 use tacit_proto::{ClientMessage, ServerMessage};
 
 /// Where a round stands.
@@ -46,6 +46,8 @@ pub enum Event {
     Whole {
         /// The sender.
         from: ClientId,
+        /// What was seen of it.
+        vector: VectorSummary,
     },
     /// Time passed; see [`Driver::deadline`].
     Tick,

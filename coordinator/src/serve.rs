@@ -3,6 +3,8 @@
 
 mod data;
 mod doctor;
+#[cfg(test)]
+mod tests;
 
 pub use data::{DataError, DataFolder};
 pub use doctor::{Diagnosis, Finding, examine};
@@ -10,10 +12,10 @@ pub use doctor::{Diagnosis, Finding, examine};
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};
 use crate::engine::{Engine, EngineError, Handle, Recovery, Setup, Stopped};
-use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::enrolment::{EVERY, Enrolment, EnrolmentError, Presence};
 use crate::metrics::{CallFigures, CountCalls, Metrics};
 use crate::publication::{PublicationError, Publisher};
-use crate::service::{AdminService, Clock, EnrolmentService, FleetService};
+use crate::service::{AdminService, Clock, EnrolmentService, FleetService, InPieces};
 use crate::settings::ServerSettings;
 use crate::store::{RocksStore, Store, StoreError};
 use crate::tls::{Gate, Limits, Listener, ServerCertificate, TlsError, server_config};
@@ -32,16 +34,28 @@ use tacit_proto::services::enrolment::enrolment_server::EnrolmentServer;
 use tacit_proto::services::fleet::fleet_server::FleetServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::Request;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tower::util::MapRequestLayer;
 
+/// Longest message of somebody who need not be known: to enrol, or about the services, in bytes.
+const LONGEST_QUESTION: usize = 4 << 10;
 /// Longest message that a client may send, in bytes.
 const LONGEST_REQUEST: usize = 4 << 20;
 /// Longest order of an operator, in bytes.
 const LONGEST_ORDER: usize = 17 << 20;
 /// Calls that one connection may have open.
-const CALLS_PER_CONNECTION: u32 = 32;
-/// Bytes that a client may send ahead of being read, per call and per connection.
-const WINDOW: u32 = 1 << 20;
+const CALLS_PER_CONNECTION: u32 = 16;
+/// Bytes that a client may send ahead of being read, in one call.
+pub const CALL_WINDOW: u32 = 64 << 10;
+/// The same in all calls of a connection.
+pub const CONNECTION_WINDOW: u32 = 256 << 10;
+/// The call whose answer may be compressed.
+const DOWNLOAD: &str = "/tacit.v1.Fleet/Download";
+/// Metadata that says which compression a caller understands.
+const ACCEPTED: &str = "grpc-accept-encoding";
 /// How often a silent connection is asked whether it is alive.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long open calls may take to end when the process stops.
@@ -130,6 +144,7 @@ pub struct Coordinator {
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<Result<(), Stopped>>,
     enrolment: Arc<Enrolment>,
+    presence: Arc<Presence>,
     fleet: FleetService,
     admin: AdminService,
     clock: Clock,
@@ -166,6 +181,7 @@ impl Coordinator {
             clock() / 1000,
             &mut secrets()?,
         )?;
+        let presence = Arc::new(Presence::new(Arc::clone(&store), engine.epoch()));
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
             Some(files) => ServerCertificate::load(&files.certificate, &files.key)?,
@@ -187,7 +203,8 @@ impl Coordinator {
             publisher.clone(),
             gate,
             enrolment.excluded(),
-            settings.pace,
+            Arc::clone(&presence),
+            settings,
             Arc::clone(&clock),
         );
         let (end, ended) = oneshot::channel();
@@ -205,6 +222,7 @@ impl Coordinator {
             store: rocks,
             publisher,
             enrolment: Arc::clone(&enrolment),
+            presence: Arc::clone(&presence),
             data: data.clone(),
             coordinator: appointment.coordinator(),
             clock: Arc::clone(&clock),
@@ -230,6 +248,7 @@ impl Coordinator {
             ended,
             thread,
             enrolment,
+            presence,
             fleet,
             admin,
             clock,
@@ -277,31 +296,66 @@ impl Coordinator {
     /// [`ServeError`].
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener, engine, mut ended, thread, enrolment, fleet, admin, clock, calls, metrics, ..
+            listener,
+            engine,
+            mut ended,
+            thread,
+            enrolment,
+            presence,
+            fleet,
+            admin,
+            clock,
+            calls,
+            metrics,
+            ..
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<FleetServer<FleetService>>().await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Older tools ask for the draft's name.
+        let (reflection, draft) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        let reflection = reflection.max_decoding_message_size(LONGEST_QUESTION);
+        let draft = draft.max_decoding_message_size(LONGEST_QUESTION);
+        let health_service = health_service.max_decoding_message_size(LONGEST_QUESTION);
+        // Whoever may not call is told so before its message takes any memory.
+        let (knows_operators, knows_clients) = (admin.clone(), fleet.clone());
+        let admin = InterceptedService::new(
+            AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER),
+            move |request| knows_operators.admit(request),
+        );
+        let fleet = InterceptedService::new(
+            FleetServer::new(fleet)
+                .max_decoding_message_size(LONGEST_REQUEST)
+                .send_compressed(CompressionEncoding::Zstd),
+            move |request| knows_clients.admit(request),
+        );
+        let enrolment = EnrolmentServer::new(EnrolmentService::new(enrolment, clock))
+            .max_decoding_message_size(LONGEST_QUESTION);
         let (stopping, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
+            .layer(InPieces)
             .layer(CountCalls(calls))
+            .layer(MapRequestLayer::new(compress_files_alone::<tonic::body::Body>))
             .max_concurrent_streams(CALLS_PER_CONNECTION)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(CALL_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(EnrolmentServer::new(EnrolmentService::new(enrolment, clock)))
-            .add_service(AdminServer::new(admin).max_decoding_message_size(LONGEST_ORDER))
-            .add_service(FleetServer::new(fleet).max_decoding_message_size(LONGEST_REQUEST))
+            .add_service(draft)
+            .add_service(enrolment)
+            .add_service(admin)
+            .add_service(fleet)
             .serve_with_incoming_shutdown(listener.incoming(), async {
                 // Dropped or sent, it is the same.
                 let _ = stopped.await;
             });
         let mut server = std::pin::pin!(server);
+        let noted = tokio::spawn(write_from_time_to_time(Arc::clone(&presence)));
         // Ends with the process.
         let metrics = metrics.map(|(metrics, listener)| tokio::spawn(metrics.serve(listener)));
         let result = tokio::select! {
@@ -314,6 +368,9 @@ impl Coordinator {
         if let Some(metrics) = metrics {
             metrics.abort();
         }
+        noted.abort();
+        // It is cancelled, and has let go of the store.
+        let _ = noted.await;
         // What waits for the engine is answered before the engine stops; what waits for a step is told to come back.
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             tracing::info!("some calls were still open");
@@ -321,11 +378,41 @@ impl Coordinator {
         while engine.stop() == Err(crate::engine::Refused::Busy) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let ended = tokio::task::spawn_blocking(|| thread.join()).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            write(&presence);
+            thread.join()
+        });
+        let ended = ended.await;
         match ended {
             Ok(Ok(stopped)) => stopped?,
             _ => return Err(ServeError::Panicked),
         }
         result
     }
+}
+
+/// Writes when clients were last heard of, as long as the process serves.
+async fn write_from_time_to_time(presence: Arc<Presence>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let presence = Arc::clone(&presence);
+        // A panic is in the log, and the next time comes.
+        let _ = tokio::task::spawn_blocking(move || write(&presence)).await;
+    }
+}
+
+fn write(presence: &Presence) {
+    match presence.write() {
+        Ok(clients) => tracing::debug!(clients, "it is written when clients were last heard of"),
+        Err(error) => tracing::warn!(%error, "when clients were last heard of is not written"),
+    }
+}
+
+/// Published files are everybody's. Other answers may hold what one caller chose beside what is another's secret, and lengths would
+/// show how alike they are: those are not compressed, whatever the caller understands.
+fn compress_files_alone<B>(mut request: Request<B>) -> Request<B> {
+    if request.uri().path() != DOWNLOAD {
+        request.headers_mut().remove(ACCEPTED);
+    }
+    request
 }

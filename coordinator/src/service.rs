@@ -1,6 +1,7 @@
 //! The gRPC services over the engine and the store. Must never hold state of a round, nor wait without a bound.
 
 mod admin;
+mod answers;
 mod downloads;
 mod enrolment;
 mod fleet;
@@ -8,6 +9,7 @@ mod status;
 mod uploads;
 
 pub use admin::AdminService;
+pub use answers::InPieces;
 pub use enrolment::EnrolmentService;
 pub use fleet::FleetService;
 pub use status::{RETRY_AFTER, busy, come_back, refused};

@@ -21,6 +21,8 @@ pub struct ServerSettings {
     pub pace: Pace,
     /// How many connections there may be.
     pub connections: Connections,
+    /// What uploads may take.
+    pub uploads: Uploads,
 }
 
 /// A certificate and its key, PEM.
@@ -53,6 +55,18 @@ pub struct Connections {
     pub strangers: usize,
 }
 
+/// What uploads may take. One that gets on too slowly is cut, and its client goes on where it stopped when there is a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Uploads {
+    /// That are read at once; further ones wait.
+    pub places: usize,
+    /// How long a part may take to come, in milliseconds.
+    pub patience: Millis,
+    /// Slowest pace, in bytes a second, once patience is used up; 0 for any.
+    pub slowest: u64,
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -62,6 +76,7 @@ impl Default for ServerSettings {
             hosts: Vec::new(),
             pace: Pace::default(),
             connections: Connections::default(),
+            uploads: Uploads::default(),
         }
     }
 }
@@ -75,5 +90,11 @@ impl Default for Pace {
 impl Default for Connections {
     fn default() -> Self {
         Self { members: 16_384, strangers: 512 }
+    }
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { places: 64, patience: 30_000, slowest: 4_096 }
     }
 }

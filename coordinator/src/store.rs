@@ -15,16 +15,18 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 19] = [
+pub const TABLES: [&str; 21] = [
     "meta",
     "admins",
     "clients",
     "tokens",
     "requests",
+    "keys",
     "decisions",
     "bans",
     "revocations",
     "rosters",
+    "heard",
     "tasks",
     "states",
     "rounds",

@@ -10,6 +10,8 @@ use tacit_proto::adapter::{AdapterLayout, LayoutError};
 
 /// Most clients that a cohort may wait for beyond the plan's largest, in per cent: some of those invited do not come.
 const MOST_OVERBOOKING: u32 = 100;
+/// Most versions by which an update may be stale: what was trained long ago pulls back to where the adapter was then.
+const MOST_STALENESS: u64 = 7;
 
 /// Everything that an operator fixes about a task; the contents of the file given to `task create`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,11 +81,21 @@ pub struct Schedule {
     pub rounds: Option<u64>,
     /// Clients that are invited beyond the cohort, in per cent of it.
     pub overbooking: u32,
+    /// By how many versions the one that an update was trained on may be older than the newest; at most 7.
+    pub staleness: u64,
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { cohort: None, patience: 60_000, ready_for: 30_000, pause: 0, rounds: None, overbooking: 0 }
+        Self {
+            cohort: None,
+            patience: 60_000,
+            ready_for: 30_000,
+            pause: 0,
+            rounds: None,
+            overbooking: 0,
+            staleness: 0,
+        }
     }
 }
 
@@ -139,6 +151,10 @@ impl TaskSettings {
         if self.schedule.overbooking > MOST_OVERBOOKING {
             let expected = format!("at most {MOST_OVERBOOKING}");
             return Err(value("schedule.overbooking", self.schedule.overbooking, expected));
+        }
+        if self.schedule.staleness > MOST_STALENESS {
+            let expected = format!("at most {MOST_STALENESS}");
+            return Err(value("schedule.staleness", self.schedule.staleness, expected));
         }
         if let Some(epsilon) = self.eligibility.epsilon_per_client
             && !(epsilon.is_finite() && epsilon > 0.0)

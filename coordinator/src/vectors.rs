@@ -2,17 +2,21 @@
 //! before the disk has them, nor keep a vector in memory.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use crate::files::make_folder;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedHeader};
+use tacit_aggregation::server::{VectorReader, VectorSummary};
 
 /// Suffix of a vector that is not whole yet.
 const PART: &str = "part";
 /// Suffix of a vector whose digest was found to be the announced one.
 const WHOLE: &str = "vector";
+
+/// Bytes of a file that are read at once.
+const READ_BYTES: usize = 64 << 10;
 
 /// The folder of one round's vectors.
 #[derive(Clone, Debug)]
@@ -82,7 +86,8 @@ impl VectorFolder {
     /// # Errors
     /// [`VectorError::Disk`].
     pub fn open(folder: PathBuf) -> Result<Self, VectorError> {
-        fs::create_dir_all(&folder).map_err(disk(&folder))?;
+        // The names above the files must last as long as what is acknowledged does.
+        make_folder(&folder).map_err(disk(&folder))?;
         Ok(Self { folder })
     }
 
@@ -102,51 +107,19 @@ impl VectorFolder {
         }
     }
 
-    /// Appends what is new of a chunk, not yet durably.
+    /// Goes on with an announced vector from what has arrived of it, which is read once.
     ///
     /// # Errors
-    /// [`VectorError`]; nothing has changed then, but that a full disk may have taken a part of the chunk.
-    pub fn append(&self, header: &MaskedHeader, offset: u64, bytes: &[u8]) -> Result<Stored, VectorError> {
-        let (client, length) = (header.client, header.length);
-        let end = offset.saturating_add(bytes.len() as u64);
-        if !(1..=MAX_CHUNK_BYTES).contains(&bytes.len()) || end > length {
-            return Err(VectorError::Size { client, offset, bytes: bytes.len(), length });
-        }
-        let Stored::Part(stored) = self.stored(header)? else { return Ok(Stored::Whole) };
-        if offset > stored {
-            return Err(VectorError::Gap { client, offset, stored });
-        }
-        let known = (stored - offset).min(bytes.len() as u64) as usize;
-        let path = self.path(client, PART);
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(disk(&path))?;
-        file.write_all(&bytes[known..]).map_err(disk(&path))?;
-        Ok(Stored::Part(stored.max(end)))
-    }
-
-    /// Makes what has arrived durable, and the vector whole when nothing is missing and its digest is the announced one.
-    ///
-    /// # Errors
-    /// [`VectorError::Digest`] when it is another; what had arrived is removed. [`VectorError::Disk`].
-    pub fn sync(&self, header: &MaskedHeader) -> Result<Stored, VectorError> {
-        let Stored::Part(stored) = self.stored(header)? else { return Ok(Stored::Whole) };
-        let path = self.path(header.client, PART);
-        if stored == 0 {
-            return Ok(Stored::Part(0));
-        }
-        let file = File::open(&path).map_err(disk(&path))?;
-        file.sync_all().map_err(disk(&path))?;
-        if stored < header.length {
-            self.sync_folder()?;
-            return Ok(Stored::Part(stored));
-        }
-        if digest(file).map_err(disk(&path))? != header.digest {
-            fs::remove_file(&path).map_err(disk(&path))?;
-            return Err(VectorError::Digest { client: header.client });
-        }
+    /// [`VectorError::Disk`].
+    pub fn writer(&self, header: &MaskedHeader) -> Result<VectorWriter, VectorError> {
         let whole = self.path(header.client, WHOLE);
-        fs::rename(&path, &whole).map_err(disk(&whole))?;
-        self.sync_folder()?;
-        Ok(Stored::Whole)
+        let (path, is_whole) =
+            if whole.exists() { (whole, true) } else { (self.path(header.client, PART), false) };
+        let mut options = OpenOptions::new();
+        let options = options.read(true).append(!is_whole).create(!is_whole);
+        let mut file = options.open(&path).map_err(disk(&path))?;
+        let seen = read_all(&mut file).map_err(disk(&path))?;
+        Ok(VectorWriter { folder: self.clone(), header: header.clone(), path, file, seen, is_whole })
     }
 
     /// Reads a whole vector. Whoever uses it compares its digest once more.
@@ -156,6 +129,18 @@ impl VectorFolder {
     pub fn read(&self, client: ClientId) -> Result<Vec<u8>, VectorError> {
         let path = self.path(client, WHOLE);
         fs::read(&path).map_err(disk(&path))
+    }
+
+    /// Removes a vector that was found to be whole, and is not what it was.
+    ///
+    /// # Errors
+    /// [`VectorError::Disk`].
+    pub fn discard(&self, client: ClientId) -> Result<(), VectorError> {
+        let path = self.path(client, WHOLE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(&path)(error)),
+            _ => sync_folder(&self.folder),
+        }
     }
 
     /// Removes all vectors of the round.
@@ -181,14 +166,97 @@ impl VectorFolder {
         Ok(rounds)
     }
 
-    /// A name lasts only once its folder is on disk too.
-    fn sync_folder(&self) -> Result<(), VectorError> {
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(disk(&self.folder))
+    /// Where they lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn path(&self, client: ClientId, suffix: &str) -> PathBuf {
         self.folder.join(format!("{:016x}.{suffix}", client.0))
     }
+}
+
+/// An announced vector that is written to its file. At most one at a time for each client.
+#[derive(Debug)]
+pub struct VectorWriter {
+    folder: VectorFolder,
+    header: MaskedHeader,
+    path: PathBuf,
+    file: File,
+    seen: VectorReader,
+    is_whole: bool,
+}
+
+impl VectorWriter {
+    /// Bytes that have arrived.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.seen.length()
+    }
+
+    /// Whether no byte is missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_whole || self.stored() >= self.header.length
+    }
+
+    /// Appends what is new of a chunk, not yet durably.
+    ///
+    /// # Errors
+    /// [`VectorError`]; when the disk fails it may have taken a part of the chunk, which the next writer finds.
+    pub fn append(&mut self, offset: u64, bytes: &[u8]) -> Result<(), VectorError> {
+        let MaskedHeader { client, length, .. } = self.header;
+        let end = offset.saturating_add(bytes.len() as u64);
+        if !(1..=MAX_CHUNK_BYTES).contains(&bytes.len()) || end > length {
+            return Err(VectorError::Size { client, offset, bytes: bytes.len(), length });
+        }
+        if self.is_complete() {
+            return Ok(());
+        }
+        let stored = self.stored();
+        if offset > stored {
+            return Err(VectorError::Gap { client, offset, stored });
+        }
+        let new = &bytes[(stored - offset).min(bytes.len() as u64) as usize..];
+        self.file.write_all(new).map_err(disk(&self.path))?;
+        self.seen.read(new);
+        Ok(())
+    }
+
+    /// Makes what has arrived durable. When nothing is missing and the digest is the announced one the vector is whole, and this
+    /// says what was seen of it; its name is durable after [`sync_folder`], which may serve many.
+    ///
+    /// # Errors
+    /// [`VectorError::Digest`] when it is another; what had arrived is removed. [`VectorError::Disk`].
+    pub fn finish(self) -> Result<Option<VectorSummary>, VectorError> {
+        let complete = self.is_complete();
+        if !self.is_whole {
+            self.file.sync_all().map_err(disk(&self.path))?;
+        }
+        if !complete {
+            sync_folder(&self.folder.folder)?;
+            return Ok(None);
+        }
+        let vector = self.seen.finish();
+        if *vector.digest() != self.header.digest {
+            fs::remove_file(&self.path).map_err(disk(&self.path))?;
+            return Err(VectorError::Digest { client: self.header.client });
+        }
+        if !self.is_whole {
+            let whole = self.folder.path(self.header.client, WHOLE);
+            fs::rename(&self.path, &whole).map_err(disk(&whole))?;
+        }
+        Ok(Some(vector))
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// [`VectorError::Disk`].
+pub fn sync_folder(folder: &Path) -> Result<(), VectorError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk(folder))
 }
 
 fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, VectorError> {
@@ -210,13 +278,15 @@ fn disk(path: &Path) -> impl Fn(io::Error) -> VectorError + '_ {
     |source| VectorError::Disk { path: path.to_owned(), source }
 }
 
-fn digest(mut file: File) -> io::Result<[u8; 32]> {
-    file.seek(SeekFrom::Start(0))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+fn read_all(file: &mut File) -> io::Result<VectorReader> {
+    let (mut seen, mut buffer) = (VectorReader::default(), Vec::new());
+    if file.metadata()?.len() > 0 {
+        buffer.resize(READ_BYTES, 0);
+    }
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().into()),
-            count => hash.update(&buffer[..count]),
+            0 => return Ok(seen),
+            count => seen.read(&buffer[..count]),
         }
     }
 }
@@ -225,6 +295,7 @@ fn digest(mut file: File) -> io::Result<[u8; 32]> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
     use tacit_aggregation::identity::Signature;
 
     fn header(bytes: &[u8]) -> MaskedHeader {
@@ -243,26 +314,39 @@ mod tests {
         (folder, vectors)
     }
 
+    /// One stream: chunks, and its end.
+    fn send(
+        vectors: &VectorFolder,
+        header: &MaskedHeader,
+        chunks: &[(u64, &[u8])],
+    ) -> Result<Option<VectorSummary>, VectorError> {
+        let mut writer = vectors.writer(header)?;
+        for (offset, bytes) in chunks {
+            writer.append(*offset, bytes)?;
+        }
+        writer.finish()
+    }
+
     #[test]
     fn an_upload_goes_on_wherever_it_stopped() {
         let (_folder, vectors) = vectors();
         let bytes: Vec<u8> = (0..3000_u32).map(|value| value as u8).collect();
-        let header = header(&bytes);
+        let (header, whole) = (header(&bytes), Some(VectorSummary::of(&bytes)));
         assert_eq!(vectors.stored(&header).unwrap(), Stored::Part(0));
-        assert_eq!(vectors.sync(&header).unwrap(), Stored::Part(0));
-        assert_eq!(vectors.append(&header, 0, &bytes[..1000]).unwrap(), Stored::Part(1000));
-        assert_eq!(vectors.sync(&header).unwrap(), Stored::Part(1000));
+        assert_eq!(send(&vectors, &header, &[]).unwrap(), None);
+        assert_eq!(send(&vectors, &header, &[(0, &bytes[..1000])]).unwrap(), None);
+        assert_eq!(vectors.stored(&header).unwrap(), Stored::Part(1000));
         // A repeat, an overlap, something within what has arrived.
-        assert_eq!(vectors.append(&header, 0, &bytes[..1000]).unwrap(), Stored::Part(1000));
-        assert_eq!(vectors.append(&header, 900, &bytes[900..2000]).unwrap(), Stored::Part(2000));
-        assert_eq!(vectors.append(&header, 5, &bytes[5..50]).unwrap(), Stored::Part(2000));
+        let chunks = [(0, &bytes[..1000]), (900, &bytes[900..2000]), (5, &bytes[5..50])];
+        assert_eq!(send(&vectors, &header, &chunks).unwrap(), None);
         let again = VectorFolder::open(vectors.folder.clone()).unwrap();
         assert_eq!(again.stored(&header).unwrap(), Stored::Part(2000));
-        assert_eq!(again.append(&header, 2000, &bytes[2000..]).unwrap(), Stored::Part(3000));
-        assert_eq!(again.sync(&header).unwrap(), Stored::Whole);
+        assert_eq!(send(&again, &header, &[(2000, &bytes[2000..])]).unwrap(), whole);
+        assert_eq!(again.stored(&header).unwrap(), Stored::Whole);
         assert_eq!(again.read(header.client).unwrap(), bytes);
-        assert_eq!(again.append(&header, 0, &bytes[..9]).unwrap(), Stored::Whole);
-        assert_eq!(again.sync(&header).unwrap(), Stored::Whole);
+        assert_eq!(send(&again, &header, &[(0, &bytes[..9])]).unwrap(), whole);
+        assert_eq!(send(&again, &header, &[]).unwrap(), whole);
+        assert_eq!(again.read(header.client).unwrap(), bytes);
         again.remove().unwrap();
         assert!(!vectors.folder.exists());
         vectors.remove().unwrap();
@@ -273,8 +357,8 @@ mod tests {
         let (_folder, vectors) = vectors();
         let bytes = [7; 100];
         let header = header(&bytes);
-        vectors.append(&header, 0, &bytes[..10]).unwrap();
-        let refused = |offset, bytes: &[u8]| vectors.append(&header, offset, bytes).unwrap_err();
+        send(&vectors, &header, &[(0, &bytes[..10])]).unwrap();
+        let refused = |offset, bytes: &[u8]| send(&vectors, &header, &[(offset, bytes)]).unwrap_err();
         assert!(matches!(refused(11, &[7]), VectorError::Gap { stored: 10, .. }));
         assert!(matches!(refused(10, &[7; 91]), VectorError::Size { .. }));
         assert!(matches!(refused(u64::MAX, &[7]), VectorError::Size { .. }));
@@ -287,10 +371,22 @@ mod tests {
     fn another_vector_than_the_announced_starts_again() {
         let (_folder, vectors) = vectors();
         let header = header(&[7; 100]);
-        vectors.append(&header, 0, &[8; 100]).unwrap();
-        assert!(matches!(vectors.sync(&header), Err(VectorError::Digest { client: ClientId(0xa1) })));
+        let other = send(&vectors, &header, &[(0, &[8; 100])]);
+        assert!(matches!(other, Err(VectorError::Digest { client: ClientId(0xa1) })));
         assert_eq!(vectors.stored(&header).unwrap(), Stored::Part(0));
-        vectors.append(&header, 0, &[7; 100]).unwrap();
-        assert_eq!(vectors.sync(&header).unwrap(), Stored::Whole);
+        assert!(send(&vectors, &header, &[(0, &[7; 100])]).unwrap().is_some());
+        // A whole one that the disk has changed is another, too.
+        fs::write(vectors.path(header.client, WHOLE), [9; 100]).unwrap();
+        assert!(matches!(send(&vectors, &header, &[]), Err(VectorError::Digest { .. })));
+        assert_eq!(vectors.stored(&header).unwrap(), Stored::Part(0));
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_announced_is_another() {
+        let (_folder, vectors) = vectors();
+        let header = header(&[7; 100]);
+        fs::write(vectors.path(header.client, PART), [7; 101]).unwrap();
+        assert!(matches!(send(&vectors, &header, &[]), Err(VectorError::Digest { .. })));
+        assert!(send(&vectors, &header, &[(0, &[7; 100])]).unwrap().is_some());
     }
 }

@@ -152,6 +152,24 @@ fn what_cannot_be_done_says_what_to_do() {
 }
 
 #[test]
+fn asking_a_coordinator_makes_nothing_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    answer(here, "init data");
+    fs::write(here.join("data/admin.token"), "tacit-admin-00").unwrap();
+    let names = || fs::read_dir(here.join("data")).unwrap().count();
+    let before = names();
+    assert!(refusal(here, "status --data data").contains("no coordinator that has been started"));
+    assert_eq!(names(), before, "a certificate that nobody serves is worth nothing");
+    // Its own certificate is the one that it is known by.
+    let settings = fs::read_to_string(here.join("data/coordinator.toml")).unwrap();
+    let own = "[tls]\ncertificate = \"own.pem\"\nkey = \"own.key\"\n";
+    fs::write(here.join("data/coordinator.toml"), format!("{settings}\n{own}")).unwrap();
+    assert!(refusal(here, "status --data data").contains("own.pem"));
+    assert_eq!(names(), before);
+}
+
+#[test]
 fn wrong_usage_ends_with_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for line in [
@@ -178,6 +196,7 @@ fn help_is_what_newcomers_read() {
         ("init --help", "help-init.txt"),
         ("serve --help", "help-serve.txt"),
         ("task create --help", "help-task-create.txt"),
+        ("status --help", "help-status.txt"),
         ("round --help", "help-round.txt"),
         ("client --help", "help-client.txt"),
         ("identity --help", "help-identity.txt"),
@@ -207,13 +226,21 @@ fn the_samples_in_the_operators_page_are_settings() {
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let [server, task] = samples[..] else { panic!("{} samples", samples.len()) };
     let server: ServerSettings = toml::from_str(server).expect("settings of the server");
-    assert_eq!((server.pace, server.connections), Default::default(), "the page shows the defaults");
+    assert_eq!(
+        (server.pace, server.connections, server.uploads),
+        Default::default(),
+        "the page shows the defaults"
+    );
     let mut task: toml::Table = toml::from_str(task).expect("TOML");
     let plan = task["plan"].clone();
     let adapter = plan["adapter"].clone().try_into().expect("a shape");
     let tensors = vec![TrainedTensor { name: "layers.0.b".to_owned(), shape: [4, 8] }];
     let layout = AdapterLayout { base: "base".to_owned(), base_model: [0; 32], adapter, tensors };
     task.insert("layout".to_owned(), toml::Value::try_from(layout).expect("plain data"));
-    let settings: TaskSettings = task.try_into().expect("settings of a task");
-    assert_eq!(settings.validate(), Ok(()));
+    let mut settings: TaskSettings = task.try_into().expect("settings of a task");
+    assert_eq!((settings.validate(), settings.schedule.staleness), (Ok(()), 1));
+    for (staleness, good) in [(0, true), (7, true), (8, false)] {
+        settings.schedule.staleness = staleness;
+        assert_eq!(settings.validate().is_ok(), good, "{staleness}");
+    }
 }

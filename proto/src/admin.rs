@@ -54,6 +54,8 @@ pub enum Order {
         above: ClientId,
         /// At most so many.
         limit: u32,
+        /// Those of whom nothing was heard for so many days; all of them with 0.
+        silent_days: u32,
     },
     /// Shuts a client out of this coordinator.
     BanClient {

@@ -9,6 +9,7 @@ pub mod admin;
 mod canonical;
 pub mod codec;
 pub mod connection;
+pub mod crash;
 pub mod enrolment;
 pub mod fleet;
 pub mod ledger;

@@ -18,6 +18,8 @@ use tacit_privacy::{AccountantError, Infeasible};
 
 /// First field of a plan's canonical bytes; names format and version.
 const TAG: &str = "tacit/plan/v2";
+/// First field of what a recipe's digest is of.
+const RECIPE_TAG: &str = "tacit/recipe/v1";
 
 /// Everything that is fixed about a round before its cohort is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +28,8 @@ pub struct RoundPlan {
     pub task: TaskName,
     /// Number of the round within the task.
     pub round: u64,
-    /// Digests of the adapter versions whose updates may join, strictly increasing.
+    /// Digests of the adapter versions whose updates may join, strictly increasing: the newest, which updates are trained on, and
+    /// as many before it as an update may be stale.
     pub parents: Vec<Digest>,
     /// Head of the ledger that the plan builds on.
     pub ledger_head: Digest,
@@ -147,6 +150,16 @@ impl RoundPlan {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Sha256::digest(self.canonical_bytes()).into()
+    }
+
+    /// What an update depends on besides the version that it was trained on: base model, shape, local training. An update for
+    /// one plan serves another of the same recipe that lists its parent; the clip norm is none of it, for an update is clipped
+    /// when it joins.
+    #[must_use]
+    pub fn recipe(&self) -> Digest {
+        let fields = Fields::new(RECIPE_TAG).text(self.task.as_str()).bytes(&self.base_model);
+        let fields = self.training.write(self.adapter.write(fields));
+        Sha256::digest(fields.integer(self.privacy.dimension).into_bytes()).into()
     }
 
     /// What secure aggregation needs to know of the plan.
@@ -425,6 +438,35 @@ mod tests {
         let mut fewer = drawn_plan();
         fewer.roster.iter_mut().for_each(|terms| terms.corrupt -= 1);
         assert!(matches!(fewer.validate(), Err(PlanError::Terms(ParamsError::Drawn { .. }))));
+    }
+
+    #[test]
+    fn a_recipe_is_what_shapes_an_update_besides_its_parent() {
+        let shapes = [
+            "task",
+            "base_model",
+            "rank",
+            "alpha",
+            "targets",
+            "joined targets",
+            "seed",
+            "beta1",
+            "beta2",
+            "sgd",
+            "learning_rate",
+            "steps",
+            "batch",
+            "sequence",
+            "dimension",
+        ];
+        let mut known = 0;
+        for (name, change) in changes() {
+            let mut changed = plan();
+            change(&mut changed);
+            assert_eq!(changed.recipe() != plan().recipe(), shapes.contains(&name), "{name}");
+            known += usize::from(shapes.contains(&name));
+        }
+        assert_eq!(known, shapes.len());
     }
 
     #[test]

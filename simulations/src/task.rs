@@ -85,14 +85,8 @@ impl Task {
         key: &CoordinatorKey,
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
-        let signed = self.settings.plan(
-            1,
-            &state.adapter,
-            &Account::timeless(),
-            key,
-            self.noise_key(1).as_ref(),
-            None,
-        )?;
+        let (account, noise) = (Account::timeless(), self.noise_key(1));
+        let signed = self.settings.plan(1, &state.adapter, &[], &account, key, noise.as_ref(), None)?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

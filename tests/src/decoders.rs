@@ -8,6 +8,7 @@
 mod client;
 mod coordinator;
 mod envelope;
+mod identity;
 mod journal;
 mod privacy;
 mod secagg;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Decoder> {
         secagg::DECODERS,
         privacy::DECODERS,
         coordinator::DECODERS,
+        identity::DECODERS,
         #[cfg(feature = "client")]
         client::DECODERS,
     ]
@@ -43,6 +45,9 @@ pub fn all() -> Vec<Decoder> {
 
 /// The secret key of the coordinator whose signed heads `ledger_export` accepts.
 pub const EXPORT_KEY: [u8; 32] = [7; 32];
+
+/// The secret key of the identity root whose certificates and lists the decoders of what it issues know.
+pub const ROOT_KEY: [u8; 32] = [8; 32];
 
 /// Runs the decoder of a name, for a fuzz target.
 ///

@@ -28,7 +28,7 @@ use tacit_aggregation::messages::{
     UnmaskShare, UnmaskShares,
 };
 use tacit_aggregation::params::{RoundParams, ThreatModel};
-use tacit_aggregation::server::{MaskedSum, Share, Unmask};
+use tacit_aggregation::server::{MaskedSum, Share, Unmask, VectorSummary};
 use tacit_aggregation::shamir::{Polynomial, SecretScalar};
 
 const CLIENTS: u32 = 1_000;
@@ -139,7 +139,7 @@ fn ready(dimension: u32) -> Ready {
             signature: Signature([0; 64]),
         };
         header.signature = puppet.setup.identity.sign(&header.payload(&context));
-        server.accept(&header, &packed).expect("well-formed");
+        server.accept(&header, &VectorSummary::of(&packed)).expect("well-formed");
     }
     let before = memory("VmRSS").unwrap_or(0);
     forget_peak();

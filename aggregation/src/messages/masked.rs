@@ -5,7 +5,7 @@ use crate::context::{Context, Fields};
 use crate::identity::{ClientId, Signature};
 
 /// Largest chunk, in bytes.
-pub const MAX_CHUNK_BYTES: usize = 1 << 20;
+pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 
 /// The signed announcement of a masked vector.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ pub enum ParamsError {
     #[error(transparent)]
     Infeasible(#[from] Infeasible),
     /// Not a task name.
-    #[error("a task name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-'")]
+    #[error("a task name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-', not only dots")]
     TaskName,
     /// Ring bits out of range.
     #[error("{bits} bits per coordinate are outside 1..={MAX_BITS}")]

@@ -8,7 +8,8 @@ use crate::Digest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The name of a learning task: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`.
+/// The name of a learning task: 1 to 64 characters of `a-z`, `0-9`, `.`, `_` and `-`, not only dots. A name may become a part of a
+/// path, and there `..` is another folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TaskName(String);
@@ -17,11 +18,12 @@ impl TaskName {
     /// Checks the name.
     ///
     /// # Errors
-    /// [`ParamsError::TaskName`] when it is empty, too long, or has another character.
+    /// [`ParamsError::TaskName`] when it is empty, too long, has another character, or has nothing but dots.
     pub fn new(name: &str) -> Result<Self, ParamsError> {
         let fits = (1..=64).contains(&name.len());
         let plain = name.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-        if fits && plain { Ok(Self(name.to_owned())) } else { Err(ParamsError::TaskName) }
+        let dots = name.bytes().all(|c| c == b'.');
+        if fits && plain && !dots { Ok(Self(name.to_owned())) } else { Err(ParamsError::TaskName) }
     }
 
     /// The name itself.

@@ -2,14 +2,12 @@
 //! whole vector has been checked against its signed digest.
 
 use super::disputes;
-use super::{Abort, AbortReason, Confirm, Receipt, Roster, ServerError, Summation, Upload};
+use super::{Abort, AbortReason, Confirm, Receipt, Roster, ServerError, Summation, Upload, VectorSummary};
 use crate::Step;
 use crate::bitmap::Bitmap;
 use crate::identity::ClientId;
 use crate::merkle::Tree;
 use crate::messages::{MaskedHeader, ShareCommitments, ShareDelivery, ShareMessage, SurvivorMaps};
-use crate::ring_vector::check_packed;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -189,22 +187,19 @@ impl Collect {
         Ok(Upload::new(header.clone()))
     }
 
-    /// Takes a member's announcement together with its whole packed vector, which is checked and not kept.
+    /// Takes a member's announcement together with what was seen of its whole packed vector.
     ///
     /// # Errors
     /// [`ServerError`] says why the vector is refused; its sender is excluded when it signed what is wrong.
-    pub fn accept(&mut self, header: &MaskedHeader, packed: &[u8]) -> Result<Receipt, ServerError> {
-        let client = header.client;
+    pub fn accept(&mut self, header: &MaskedHeader, vector: &VectorSummary) -> Result<Receipt, ServerError> {
         let index = self.check_header(header)?;
         if self.headers.contains_key(&index) {
             return Ok(Receipt::Repeated);
         }
-        if Digest::of(packed) != header.digest {
-            return Err(ServerError::VectorDigest { client });
-        }
-        let params = &self.roster.cohort.params;
-        if let Err(error) = check_packed(params.bits, params.dimension as usize, packed) {
-            return Err(self.roster.exclude(index, ServerError::Vector { client, error }));
+        match vector.check(header, &self.roster.cohort.params) {
+            Ok(()) => {}
+            Err(error @ ServerError::Vector { .. }) => return Err(self.roster.exclude(index, error)),
+            Err(another) => return Err(another),
         }
         self.headers.insert(index, header.clone());
         Ok(Receipt::Accepted)
@@ -313,14 +308,5 @@ impl Collect {
         let headers = self.headers.iter().filter(|(index, _)| survived.contains(**index));
         let summation = Summation::new(&standing, headers.map(|(_, header)| header));
         Ok((Confirm::new(standing), summation))
-    }
-}
-
-/// SHA-256 of a packed vector.
-pub(super) struct Digest;
-
-impl Digest {
-    pub(super) fn of(packed: &[u8]) -> crate::Digest {
-        Sha256::digest(packed).into()
     }
 }

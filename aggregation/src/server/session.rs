@@ -12,7 +12,7 @@ mod restore;
 
 use super::{
     Abort, Advertise, Collect, Confirm, MaskedSum, Receipt, Roster, ServerError, Share, Sum, Summation,
-    Unmask, Upload,
+    Unmask, Upload, VectorSummary,
 };
 use crate::context::Context;
 use crate::identity::{ClientId, PublicKey};
@@ -205,23 +205,23 @@ impl Session {
         }
     }
 
-    /// Takes a whole masked vector, as [`Collect::accept`]. The record holds its announcement alone: `store` is to make the
-    /// vector durable as well, before the record or in one write with it. It is not called for a vector that is refused or
-    /// known, whose bytes may be others than the accepted ones.
+    /// Takes a whole masked vector, as [`Collect::accept`]. The record holds its announcement alone: the vector is to be durable
+    /// before the record, or in one write with it. `store` is not called for a vector that is refused or known, whose bytes may
+    /// be others than the accepted ones.
     ///
     /// # Errors
     /// [`ServerError`] says why it is refused.
     pub fn vector<S>(
         &mut self,
         header: &MaskedHeader,
-        packed: &[u8],
+        vector: &VectorSummary,
         store: impl FnOnce(&Record) -> Result<(), S>,
     ) -> Outcome<Receipt, S> {
         let (client, excluded) = (header.client, self.phase.excluded());
         let Phase::Collect(phase) = &mut self.phase else {
             return Err(self.not_open(client, Step::Collect).into());
         };
-        let result = phase.accept(header, packed);
+        let result = phase.accept(header, vector);
         self.keep(client, excluded, result, |writer| header.write(writer), store)
     }
 

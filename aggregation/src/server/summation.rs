@@ -1,13 +1,13 @@
 //! The running sum of the survivors' masked vectors. Must never add a vector that is not its owner's signed one, nor one
 //! twice, nor hold more than one sum in memory.
 
-use super::collect::{Digest, Standing};
-use super::{Abort, AbortReason, ServerError};
-use crate::Step;
+use super::collect::Standing;
+use super::{Abort, AbortReason, ServerError, VectorSummary};
 use crate::context::Context;
 use crate::identity::ClientId;
 use crate::messages::{MaskedHeader, SurvivorMaps};
 use crate::ring_vector::RingVector;
+use crate::{Digest, Step};
 use std::collections::BTreeMap;
 
 /// The survivors' vectors are added, one after the other, in any order, while the other steps go on.
@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 pub struct Summation {
     context: Context,
     maps: SurvivorMaps,
-    missing: BTreeMap<ClientId, crate::Digest>,
+    missing: BTreeMap<ClientId, Digest>,
     sum: Option<RingVector>,
     shape: (u8, usize),
-    added: BTreeMap<ClientId, crate::Digest>,
+    added: BTreeMap<ClientId, Digest>,
 }
 
 /// The sum of the masked vectors of exactly the survivors.
@@ -58,7 +58,7 @@ impl Summation {
         let Some(&digest) = self.missing.get(&client) else {
             return Err(ServerError::NotTakingPart { client, step: Step::Collect });
         };
-        if Digest::of(packed) != digest {
+        if *VectorSummary::of(packed).digest() != digest {
             return Err(ServerError::VectorDigest { client });
         }
         let (bits, dimension) = self.shape;

@@ -12,7 +12,7 @@ use crate::mask::{self, Mask, MaskKey, Sign};
 use crate::messages::{CIPHERTEXT_BYTES, ShareKind};
 use crate::params::{Floors, RoundTerms, TaskName, ThreatModel};
 use crate::ring_vector::RingVector;
-use crate::server::{Advertise, Sum};
+use crate::server::{Advertise, Sum, VectorSummary};
 use crate::shamir::{Basis, Commitments, Polynomial, evaluation_point};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -169,7 +169,7 @@ fn round() -> (Value, Context, Sum) {
         entries[place]["masked_payload"] = hex_of(upload.header.payload(&context));
         entries[place]["masked_signature"] = hex_of(upload.header.signature.0);
         if place as u32 != DROPPED {
-            collect.accept(&upload.header, &upload.packed).expect("honest");
+            collect.accept(&upload.header, &VectorSummary::of(&upload.packed)).expect("honest");
             masked.push((place, state, upload));
         }
     }

@@ -10,7 +10,9 @@ use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::messages::{Advert, MaskedUpload, ShareMessage};
 use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{self, Abort, Advertise, Collect, Confirm, Share, Sum, Summation, Unmask};
+use tacit_aggregation::server::{
+    self, Abort, Advertise, Collect, Confirm, Share, Sum, Summation, Unmask, VectorSummary,
+};
 
 /// The time at which everything happens, before any certificate expires.
 pub(crate) const NOW: u64 = 1_700_000_000;
@@ -171,7 +173,10 @@ pub(crate) fn mask_all(
         }
         let Ok(deliveries) = server.deliveries(id) else { continue };
         let (client, upload) = client.mask(&deliveries, inputs[&id].clone()).expect("an honest server");
-        assert_eq!(server.accept(&upload.header, &upload.packed), Ok(server::Receipt::Accepted));
+        assert_eq!(
+            server.accept(&upload.header, &VectorSummary::of(&upload.packed)),
+            Ok(server::Receipt::Accepted)
+        );
         uploaded.insert(id, Uploaded { client, upload });
     }
     Progress { server, clients: uploaded }

@@ -14,7 +14,7 @@ use tacit_aggregation::messages::{
 };
 use tacit_aggregation::params::{RoundTerms, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{Abort, AbortReason, Collect, Receipt, ServerError, Share};
+use tacit_aggregation::server::{Abort, AbortReason, Collect, Receipt, ServerError, Share, VectorSummary};
 
 const N: u32 = 12;
 
@@ -335,7 +335,10 @@ fn a_false_claim_of_bad_shares_costs_the_claimant_its_place() {
     header.refused = vec![ids[0], ids[1]];
     let context = *clients[&ids[0]].client.context();
     header.signature = identity_of(&fleet, liar).sign(&header.payload(&context));
-    assert_eq!(server.accept(&header, &clients[&ids[0]].upload.packed), Ok(Receipt::Accepted));
+    assert_eq!(
+        server.accept(&header, &VectorSummary::of(&clients[&ids[0]].upload.packed)),
+        Ok(Receipt::Accepted)
+    );
     let collected = close_collect(Progress { server, clients }).expect("one lost");
     let survivors: Vec<ClientId> = ids.iter().filter(|id| **id != liar).copied().collect();
     assert_eq!(
@@ -365,7 +368,7 @@ fn headers_and_vectors_that_do_not_hold() {
         if resign {
             bad.header.signature = identity.sign(&bad.header.payload(&context));
         }
-        server.accept(&bad.header, &bad.packed).expect_err("a bad upload")
+        server.accept(&bad.header, &VectorSummary::of(&bad.packed)).expect_err("a bad upload")
     };
     assert_eq!(
         refused(&|bad| bad.header.digest[0] ^= 1, false),
@@ -390,13 +393,13 @@ fn headers_and_vectors_that_do_not_hold() {
         ServerError::TooFewShares { verified: 4, .. }
     ));
     // Repeats, second messages, and the sum itself.
-    assert_eq!(fresh.accept(&good.header, &good.packed), Ok(Receipt::Accepted));
-    assert_eq!(fresh.accept(&good.header, &good.packed), Ok(Receipt::Repeated));
+    assert_eq!(fresh.accept(&good.header, &VectorSummary::of(&good.packed)), Ok(Receipt::Accepted));
+    assert_eq!(fresh.accept(&good.header, &VectorSummary::of(&good.packed)), Ok(Receipt::Repeated));
     let mut second = good.header.clone();
     second.digest[0] ^= 1;
     second.signature = identity.sign(&second.payload(&context));
     assert_eq!(
-        fresh.accept(&second, &good.packed),
+        fresh.accept(&second, &VectorSummary::of(&good.packed)),
         Err(ServerError::TwoMessages { client, step: Step::Collect })
     );
     let mut upload = fresh.begin(&good.header).expect("the announcement holds");
@@ -420,8 +423,14 @@ fn a_vector_with_dirty_padding_is_refused() {
     bad.header.digest =
         ring::digest::digest(&ring::digest::SHA256, &bad.packed).as_ref().try_into().expect("32 bytes");
     bad.header.signature = identity_of(&fleet, client).sign(&bad.header.payload(&context));
-    assert!(matches!(server.accept(&bad.header, &bad.packed), Err(ServerError::Vector { .. })));
-    assert_eq!(server.accept(&bad.header, &bad.packed), Err(ServerError::Excluded { client }));
+    assert!(matches!(
+        server.accept(&bad.header, &VectorSummary::of(&bad.packed)),
+        Err(ServerError::Vector { .. })
+    ));
+    assert_eq!(
+        server.accept(&bad.header, &VectorSummary::of(&bad.packed)),
+        Err(ServerError::Excluded { client })
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tacit_aggregation::messages::{
     Advert, AdvertFault, Confirm, MaskedUpload, ShareMessage, UnmaskRequest, UnmaskShares,
 };
 use tacit_aggregation::params::{RoundTerms, ThreatModel};
-use tacit_aggregation::server::{Receipt, ServerError};
+use tacit_aggregation::server::{Receipt, ServerError, VectorSummary};
 
 const N: u32 = 9;
 
@@ -68,7 +68,10 @@ fn play(round: u64, old: Option<&Said>) -> Said {
     }
     let mut server = server.close().expect("everybody shared");
     if let Some(old) = old {
-        assert_eq!(server.accept(&old.upload.header, &old.upload.packed), refused(Step::Collect));
+        assert_eq!(
+            server.accept(&old.upload.header, &VectorSummary::of(&old.upload.packed)),
+            refused(Step::Collect)
+        );
         assert_eq!(server.begin(&old.upload.header).map(|_| ()), refused(Step::Collect).map(|_: Receipt| ()));
     }
     let uploaded = mask_all(Progress { server, clients }, &inputs, &BTreeSet::new());

@@ -11,7 +11,7 @@ use tacit_aggregation::journal::{JournalError, Key, Record, Slot, Unanswered};
 use tacit_aggregation::messages::{Advert, CohortList, ShareDelivery, SurvivorMaps, UnmaskRequest};
 use tacit_aggregation::params::{RoundTerms, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{self, Phase, Receipt, ServerError};
+use tacit_aggregation::server::{self, Phase, Receipt, ServerError, VectorSummary};
 
 type Disk = BTreeMap<[u8; Key::BYTES], Vec<u8>>;
 
@@ -86,7 +86,7 @@ fn play(seed: u64, terms: RoundTerms) -> Played {
     let mut vectors = BTreeMap::new();
     for (((id, session), disk), deliveries) in sessions.iter_mut().zip(&mut disks).zip(&delivered) {
         let upload = session.mask(deliveries, inputs[id].clone(), keep(disk)).expect("honest");
-        let taken = server.vector(&upload.header, &upload.packed, keep(&mut server_disk));
+        let taken = server.vector(&upload.header, &VectorSummary::of(&upload.packed), keep(&mut server_disk));
         assert_eq!(taken, Ok(Receipt::Accepted));
         vectors.insert(*id, upload.packed.clone());
     }

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
+use tacit_proto::crash::kill_point;
 
 use super::InstallError;
 
@@ -28,8 +29,11 @@ pub(super) fn publish_folder(from: &Path, to: &Path) -> Result<(), InstallError>
 
 /// Renames durably.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), InstallError> {
+    kill_point();
     fs::rename(from, to).map_err(disk(to))?;
-    to.parent().map_or(Ok(()), sync_folder)
+    to.parent().map_or(Ok(()), sync_folder)?;
+    kill_point();
+    Ok(())
 }
 
 /// Removes a folder, if it is there. It is out of the way before its files go, so that half of it is never taken for all.

@@ -3,7 +3,7 @@
 use super::backoff::{Backoff, asked, is_passing};
 use std::time::Duration;
 use tacit_proto::Wire as _;
-use tacit_proto::fleet::{Received, UploadPart, Uploaded};
+use tacit_proto::fleet::{Download, DownloadPart, Received, UploadPart, Uploaded};
 use tacit_proto::services::fleet::fleet_client::FleetClient;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,15 +30,19 @@ pub(super) enum CallError {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) client: FleetClient<Channel>,
+    /// For published files: theirs are the only answers that may be compressed.
+    files: FleetClient<Channel>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Line {
     pub(super) fn new(channel: Channel, stop: watch::Receiver<bool>) -> Self {
-        let client = FleetClient::new(channel)
+        // The limit is that of a message after it was decompressed.
+        let files = FleetClient::new(channel.clone())
             .accept_compressed(CompressionEncoding::Zstd)
-            .max_decoding_message_size(Received::MAX_BYTES);
-        Self { client, stop }
+            .max_decoding_message_size(DownloadPart::MAX_BYTES);
+        let client = FleetClient::new(channel).max_decoding_message_size(Received::MAX_BYTES);
+        Self { client, files, stop }
     }
 
     /// Whether this program is told to stop.
@@ -67,6 +71,12 @@ impl Line {
         let answer =
             answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the coordinator does not answer")));
         answer.map(Response::into_inner).map_err(CallError::Refused)
+    }
+
+    /// Begins to download a file.
+    pub(super) async fn download(&mut self, request: Download) -> Result<Streaming<DownloadPart>, CallError> {
+        let mut files = self.files.clone();
+        self.once(async |_| files.download(request).await).await
     }
 
     /// Uploads a stream of parts.

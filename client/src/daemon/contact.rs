@@ -7,12 +7,11 @@ use crate::ledger::Verdict;
 use crate::participant::{Member, admit, check_place};
 use crate::round::{Round, RoundError};
 use crate::training::Job;
-use crate::update::Update;
+use crate::update::{Update, serves};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tacit_aggregation::Digest;
 use tacit_aggregation::identity::Membership;
 use tacit_aggregation::params::TaskName;
 use tacit_proto::fleet::{CheckIn, MAX_ANNOUNCED, Offer, RoundName};
@@ -144,8 +143,8 @@ impl Daemon {
         self.undrawn.remove(&task);
         self.keep_plan(&task, &offer.plan, offer.membership.as_ref())?;
         let mut update = Update::load(&self.folder, &task)?;
-        if update.as_ref().is_some_and(|update| plan.parents.binary_search(&update.parent).is_err()) {
-            // The task has moved on, and no cohort takes it any more.
+        if update.as_ref().is_some_and(|update| !update.serves(&plan)) {
+            // The task has moved on too far, or asks for other work, and no cohort takes it any more.
             Update::shred(&self.folder, &task)?;
             update = None;
         }
@@ -177,7 +176,7 @@ impl Daemon {
     /// Begins to train for a plan, unless something is trained already or its task rests.
     async fn prepare(&mut self, plan: RoundPlan, parent: &tacit_proto::SignedManifest) -> Result<(), Fault> {
         let is_stale = |training: &super::Training| {
-            training.task == plan.task && plan.parents.binary_search(&training.parent).is_err()
+            training.task == plan.task && !serves(&plan, &training.parent, &training.recipe)
         };
         if self.training.as_ref().is_some_and(is_stale) {
             self.stop_training();
@@ -188,7 +187,7 @@ impl Daemon {
         }
         self.follow(parent, &plan.task).await?;
         let Some((digest, values)) = self.version(parent, &plan.task)? else { return Ok(()) };
-        if !admits(&plan, &digest) {
+        if plan.parents.binary_search(&digest).is_err() {
             self.problem(&format!(
                 "the version to train on for task {} is none that its plan admits",
                 plan.task
@@ -225,8 +224,4 @@ impl Daemon {
         }
         Ok(())
     }
-}
-
-fn admits(plan: &RoundPlan, parent: &Digest) -> bool {
-    plan.parents.binary_search(parent).is_ok()
 }

@@ -7,20 +7,30 @@ use crate::participant::ParticipantError;
 use crate::round::{Answer, Round, RoundError};
 use std::time::Duration;
 use tacit_aggregation::Step;
-use tacit_aggregation::messages::{MAX_CHUNK_BYTES, MaskedChunk};
+use tacit_aggregation::messages::MaskedChunk;
 use tacit_proto::fleet::{Receive, Received, RoundName, Send, UploadPart, Uploaded};
 use tacit_proto::{ClientMessage, ServerMessage};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
 
 /// How long a client stays in a round of whose coordinator it hears nothing more. Deadlines are the coordinator's to keep; this
 /// only frees a client whose coordinator is gone for good.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 /// Wait before a message that changes nothing is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest part of an upload, in bytes: a coordinator waits half a minute for one, and lines of 5 kB/s are to be good enough.
+const LONGEST_PART: usize = 128 << 10;
+/// Times that a vector is sent again in a round because the coordinator has lost it: its disk may fail for good.
+const MOST_LOST: u32 = 3;
 /// Parts of an upload that wait for the network.
 const PARTS: usize = 2;
+
+/// Whether a coordinator has lost what had arrived of a vector, or some of it.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::DataLoss | Code::OutOfRange)
+}
 
 impl Daemon {
     /// Goes through the round until the coordinator says that it is over, this client leaves it, or it is told to stop: the round
@@ -106,6 +116,7 @@ impl Daemon {
             Answer::Vector(header) => (header, true),
         };
         let request = Send { round: name.clone(), message };
+        let mut lost = 0;
         loop {
             let sent =
                 self.line.until_answered(until, async |client| client.send(request.clone()).await).await?;
@@ -122,23 +133,30 @@ impl Daemon {
             match self.upload(name, chunks).await {
                 Ok(Uploaded { complete: true, .. }) => return Ok(()),
                 // Cut short: the header's receipt says where to go on.
-                Ok(Uploaded { .. }) | Err(Fault::Offline { .. }) if Instant::now() < until => {
-                    self.line.sleep(PAUSE).await?;
-                }
+                Ok(Uploaded { .. }) if Instant::now() < until => {}
                 Ok(Uploaded { .. }) => return Err(Fault::Refused("the upload does not end".to_owned())),
-                Err(fault) => return Err(fault),
+                // What had arrived is damaged or gone: the receipt says from where it is sent again, if the step is still open.
+                Err(CallError::Refused(status)) if is_lost(&status) && lost < MOST_LOST => {
+                    lost += 1;
+                    self.problem(&format!("round {name}: {}; sending it again", status.message()));
+                }
+                Err(error) => match error.into() {
+                    Fault::Offline { .. } if Instant::now() < until => {}
+                    fault => return Err(fault),
+                },
             }
+            self.line.sleep(PAUSE).await?;
         }
     }
 
     /// Uploads chunks, as fast as the owner allows.
-    async fn upload(&mut self, name: &RoundName, chunks: Vec<MaskedChunk>) -> Result<Uploaded, Fault> {
+    async fn upload(&mut self, name: &RoundName, chunks: Vec<MaskedChunk>) -> Result<Uploaded, CallError> {
         let (sender, receiver) = mpsc::channel(PARTS);
         let mut throttle = Throttle::new(self.settings.bandwidth.up);
         let round = name.clone();
         let feed = tokio::spawn(async move {
             for chunk in chunks {
-                let size = throttle.part(MAX_CHUNK_BYTES);
+                let size = throttle.part(LONGEST_PART);
                 let mut offset = chunk.offset;
                 for bytes in chunk.bytes.chunks(size) {
                     throttle.pass(bytes.len()).await;
@@ -153,7 +171,7 @@ impl Daemon {
         });
         let uploaded = self.line.upload(ReceiverStream::new(receiver)).await;
         feed.abort();
-        Ok(uploaded?)
+        uploaded
     }
 
     /// The round is over for this client: what is left of it is wiped.

@@ -1,5 +1,6 @@
 //! The loop against a coordinator that serves over a real connection, fails as networks do, and lies.
 
+use super::call::{CallError, Line};
 use super::{Base, Daemon, DaemonError, PAUSED, State, Status as Shown};
 use crate::accounts::Accounts;
 use crate::credentials::Credentials;
@@ -13,24 +14,26 @@ use crate::testing::{
 use crate::update::Update;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, IdentityKey, PublicKey, RevocationList};
 use tacit_aggregation::messages::MaskedChunk;
+use tacit_aggregation::{Digest, Step};
 use tacit_model::DecoderConfig;
 use tacit_proto::enrolment::{Credentials as Issued, appointment};
 use tacit_proto::fleet::{
-    CheckIn, CheckedIn, Download, DownloadPart, Offer, Receive, Received, Report, Reported, RoundEnd, Send,
-    Sent, UploadPart, Uploaded,
+    CheckIn, CheckedIn, Download, DownloadPart, MAX_PART_BYTES, Offer, Receive, Received, Report, Reported,
+    RoundEnd, Send, Sent, UploadPart, Uploaded,
 };
 use tacit_proto::ledger::{LedgerProof, Prove};
 use tacit_proto::manifest::PublishedFile;
 use tacit_proto::services::fleet::fleet_server::{Fleet, FleetServer};
-use tacit_proto::{Channel, ClientMessage, Manifest, ServerMessage, SignedManifest, SignedPlan};
+use tacit_proto::{Channel, ClientMessage, Manifest, RoundPlan, ServerMessage, SignedManifest, SignedPlan};
 use tokio::sync::watch;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
@@ -53,6 +56,18 @@ struct Fake {
     failures: u32,
     /// Whether the first client is left out of the debit.
     forgets: bool,
+    /// The version that the channel has.
+    newest: Digest,
+    /// The one part of every file.
+    part: Vec<u8>,
+    /// Times that a whole vector is lost.
+    losses: u32,
+    /// Vectors that have come in whole.
+    vectors: u32,
+    /// Whether the round is over without the client.
+    closed: bool,
+    /// Calls whose answers the client would take compressed.
+    compressible: BTreeSet<&'static str>,
 }
 
 #[derive(Clone)]
@@ -89,6 +104,12 @@ impl Server {
             revocations: None,
             failures: 0,
             forgets: false,
+            newest: PARENT,
+            part: Vec::new(),
+            losses: 0,
+            vectors: 0,
+            closed: false,
+            compressible: BTreeSet::new(),
         })))
     }
 
@@ -112,11 +133,18 @@ impl Server {
         })
     }
 
+    /// Notes whether a client would take the answer to a call compressed.
+    fn note<T>(&self, call: &'static str, request: &Request<T>) {
+        if request.metadata().contains_key("grpc-accept-encoding") {
+            self.with(|state| state.compressible.insert(call));
+        }
+    }
+
     /// Serves; the channel to it.
     async fn serve(&self) -> tonic::transport::Channel {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let service = FleetServer::new(self.clone());
+        let service = FleetServer::new(self.clone()).send_compressed(CompressionEncoding::Zstd);
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         tonic::transport::Endpoint::from_shared(format!("http://{address}"))
@@ -126,6 +154,15 @@ impl Server {
 }
 
 impl Fake {
+    /// Offers another plan than the one that it began with.
+    fn plan_anew(&mut self, change: impl FnOnce(&mut RoundPlan)) {
+        let mut plan = plan_of(&self.world, 1);
+        change(&mut plan);
+        self.newest = *plan.parents.last().expect("not empty");
+        self.plan = self.world.key.sign(plan).expect("a good plan");
+        self.coordinator = Coordinator::open(&self.world, &self.plan);
+    }
+
     fn manifest(&self) -> SignedManifest {
         let file = |name: &str| PublishedFile { name: name.to_owned(), digest: [5; 32], size: 10 };
         let manifest = Manifest {
@@ -133,7 +170,7 @@ impl Fake {
             channel: Channel::Stable,
             serial: 1,
             version: 0,
-            adapter: PARENT,
+            adapter: self.newest,
             parent: BASE_MODEL,
             base_model: BASE_MODEL,
             origin: None,
@@ -168,6 +205,7 @@ impl Fleet for Server {
     type DownloadStream = ReceiverStream<Result<DownloadPart, Status>>;
 
     async fn check_in(&self, request: Request<CheckIn>) -> Result<Response<CheckedIn>, Status> {
+        self.note("check_in", &request);
         self.trouble()?;
         Ok(Response::new(self.with(|state| {
             let request = request.into_inner();
@@ -188,10 +226,14 @@ impl Fleet for Server {
     }
 
     async fn receive(&self, request: Request<Receive>) -> Result<Response<Received>, Status> {
+        self.note("receive", &request);
         self.trouble()?;
         let after = request.into_inner().after;
         let received = self.with(|state| match state.begun.get(after as usize - 1) {
             Some(message) => Received::Message(message.clone()),
+            None if state.closed => {
+                Received::End(RoundEnd { committed: true, reason: "without this client".to_owned() })
+            }
             None if after == Step::Unmask => {
                 Received::End(RoundEnd { committed: true, reason: String::new() })
             }
@@ -201,6 +243,7 @@ impl Fleet for Server {
     }
 
     async fn send(&self, request: Request<Send>) -> Result<Response<Sent>, Status> {
+        self.note("send", &request);
         self.trouble()?;
         let message = request.into_inner().message;
         let resume_at = self.with(|state| {
@@ -237,20 +280,39 @@ impl Fleet for Server {
                 return Err(Status::unavailable("the network is down"));
             }
         }
+        let lost = self.with(|state| {
+            state.vectors += 1;
+            let lost = state.vectors <= state.losses;
+            if lost {
+                state.packed.clear();
+            }
+            lost
+        });
+        if lost {
+            return Err(Status::data_loss("the vector is not the one that was announced"));
+        }
         let resume_at = self.with(|state| state.packed.len() as u64);
         // Not complete: the receipt of the header says so when it is sent again.
         Ok(Response::new(Uploaded { resume_at, complete: false }))
     }
 
     async fn prove(&self, request: Request<Prove>) -> Result<Response<LedgerProof>, Status> {
+        self.note("prove", &request);
         self.trouble()?;
         let Prove { since, rounds } = request.into_inner();
         let rounds: Vec<u64> = rounds.iter().map(|name| name.round).collect();
         Ok(Response::new(self.with(|state| state.book.prove(since, &rounds))))
     }
 
-    async fn download(&self, _: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        Err(Status::not_found("no such file"))
+    async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
+        self.note("download", &request);
+        let bytes = self.with(|state| state.part.clone());
+        if bytes.is_empty() {
+            return Err(Status::not_found("no such file"));
+        }
+        let (sender, parts) = tokio::sync::mpsc::channel(1);
+        sender.try_send(Ok(DownloadPart { bytes })).expect("there is a place");
+        Ok(Response::new(ReceiverStream::new(parts)))
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
@@ -258,6 +320,10 @@ impl Fleet for Server {
         self.with(|state| state.reports.push(request.into_inner()));
         Ok(Response::new(Reported))
     }
+}
+
+fn plan_of(world: &World, round: u64) -> RoundPlan {
+    world.plan(round).verify(&world.key.public_key()).expect("its own plan").clone()
 }
 
 fn settings() -> Settings {
@@ -298,6 +364,7 @@ impl Machine {
             let update = Update {
                 task: task(),
                 parent: PARENT,
+                recipe: plan_of(&World::new(), 1).recipe(),
                 trained_at: NOW,
                 tokens: 1,
                 losses: [2.0, 1.0],
@@ -380,6 +447,7 @@ async fn a_round_goes_to_its_end_through_trouble_at_every_call() {
         assert_eq!(state.check_ins[0].base_models, [BASE_MODEL]);
         assert_eq!(state.check_ins[0].ready[0].parent, PARENT);
         assert!(state.reports.is_empty());
+        assert_eq!(state.compressible, BTreeSet::from(["download"]), "nothing else is anybody's to guess at");
     });
     let folder = machine.folder();
     let accounts = Accounts::load(&folder).expect("good").expect("stored");
@@ -392,6 +460,75 @@ async fn a_round_goes_to_its_end_through_trouble_at_every_call() {
     let shown = machine.shown();
     assert_eq!((shown.state, shown.ledger), (State::Stopped, 2));
     assert!(shown.epsilon_spent > 0.0 && shown.last_contact.is_some());
+}
+
+#[tokio::test]
+async fn an_update_of_an_older_version_takes_part_while_the_plan_lists_that() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| state.plan_anew(|plan| plan.parents.push([2; 32])));
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| {
+        let ClientMessage::Advert(advert) = &state.handed_in[0].1[0] else { panic!("no advert first") };
+        assert_eq!((advert.parent, state.newest), (PARENT, [2; 32]));
+        assert!(state.check_ins.iter().rev().take(1).all(|last| last.ready.is_empty()), "it is used up");
+    });
+    assert!(Update::load(&machine.folder(), &task()).expect("readable").is_none());
+}
+
+#[tokio::test]
+async fn an_update_of_an_unlisted_version_or_another_recipe_takes_part_in_nothing() {
+    let changes: [fn(&mut RoundPlan); 2] =
+        [|plan| plan.parents = vec![[2; 32], [3; 32]], |plan| plan.training.steps += 1];
+    for change in changes {
+        let (server, machine) = (Server::new(), Machine::new(true));
+        // It is invited all the same.
+        server.with(|state| {
+            let mut plan = plan_of(&state.world, 1);
+            change(&mut plan);
+            state.plan = state.world.key.sign(plan).expect("a good plan");
+        });
+        let idle =
+            |_: &Path| server.with(|state| state.check_ins.last().is_some_and(|last| last.ready.is_empty()));
+        machine.run(&server, idle).await.expect("it stops when told");
+        server.with(|state| {
+            assert_eq!(state.check_ins[0].ready[0].parent, PARENT);
+            assert!(state.handed_in.is_empty(), "it says nothing of it again");
+        });
+        assert!(Update::load(&machine.folder(), &task()).expect("readable").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_vector_that_the_coordinator_lost_is_sent_again_a_few_times() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| state.losses = 2);
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| {
+        assert_eq!(
+            (state.vectors, state.handed_in.len()),
+            (3, 5),
+            "two that were lost, and one that was not"
+        );
+        assert!(state.reports.is_empty());
+    });
+
+    // A disk that keeps nothing: the client gives up, and its update is never sent elsewhere.
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| (state.losses, state.closed) = (u32::MAX, true));
+    let used_up = |path: &Path| {
+        let uploaded = Accounts::peek(path).ok().flatten().is_some_and(|books| !books.awaiting.is_empty());
+        uploaded && !path.join("updates/rust-completion.update").exists()
+    };
+    machine.run(&server, used_up).await.expect("it stops when told");
+    server.with(|state| {
+        assert_eq!((state.vectors, state.handed_in.len()), (4, 2), "an advert and shares, and no vector");
+        state.check_ins.clear();
+    });
+    let asked = |_: &Path| server.with(|state| !state.check_ins.is_empty());
+    machine.run(&server, asked).await.expect("it stops when told");
+    server.with(|state| assert!(state.check_ins[0].ready.is_empty()));
+    let debits = Accounts::peek(machine.path.path()).expect("good").expect("stored").budget.debits().len();
+    assert_eq!(debits, 1, "what may have been seen is spent");
 }
 
 #[tokio::test]
@@ -443,6 +580,27 @@ async fn a_missing_debit_is_reported() {
         problem.contains("rust-completion/1") && problem.contains("not among those debited"),
         "{problem}"
     );
+}
+
+#[tokio::test]
+async fn what_a_compressed_part_becomes_has_the_limit_of_a_part() {
+    let server = Server::new();
+    let (_tell, stop) = watch::channel(false);
+    let mut line = Line::new(server.serve().await, stop);
+    let request = Download { digest: [5; 32], offset: 0 };
+    for (size, good) in [(MAX_PART_BYTES, true), (MAX_PART_BYTES + 100, false), (MAX_PART_BYTES << 6, false)]
+    {
+        server.with(|state| state.part = vec![0; size]);
+        let mut parts = line.download(request).await.expect("there is such a file");
+        match line.next(&mut parts).await {
+            Ok(Some(part)) => assert!(good && part.bytes == vec![0; size], "{size}"),
+            // It is the decompression that stops: all of it takes a few kilobytes on the line.
+            Err(CallError::Refused(status)) if !good => {
+                assert!(status.message().contains("while decompressing"), "{status}");
+            }
+            other => panic!("{size}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

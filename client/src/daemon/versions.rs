@@ -76,7 +76,7 @@ impl Daemon {
         let request = Download { digest: file.digest, offset: download.offset() };
         let mut throttle = Throttle::new(self.settings.bandwidth.down);
         if download.offset() < file.size {
-            let mut stream = self.line.once(async |client| client.download(request).await).await?;
+            let mut stream = self.line.download(request).await?;
             while let Some(part) = self.line.next(&mut stream).await? {
                 throttle.pass(part.bytes.len()).await;
                 if let Err(error) = download.push(&part.bytes) {

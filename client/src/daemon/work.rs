@@ -24,6 +24,7 @@ const REST: Duration = Duration::from_secs(600);
 pub(super) struct Training {
     pub(super) task: TaskName,
     pub(super) parent: Digest,
+    pub(super) recipe: Digest,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Update, TrainingError>>,
 }
@@ -31,13 +32,13 @@ pub(super) struct Training {
 impl Training {
     /// Begins.
     fn start(job: Job) -> Result<Self, TrainingError> {
-        let (task, parent) = (job.plan.task.clone(), job.parent);
+        let (task, parent, recipe) = (job.plan.task.clone(), job.parent, job.plan.recipe());
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let work = move || job.run(&told, now(), &mut ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng)));
         let thread = std::thread::Builder::new().name("training".to_owned()).spawn(work);
         let thread = thread.map_err(|error| TrainingError::Threads(error.to_string()))?;
-        Ok(Self { task, parent, stop, thread })
+        Ok(Self { task, parent, recipe, stop, thread })
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -4,6 +4,7 @@ use super::FolderError;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use tacit_proto::crash::kill_point;
 
 /// Overwrites a file with zeros, to the disk, and removes it.
 pub(super) fn wipe(path: &Path) -> Result<(), FolderError> {
@@ -17,10 +18,13 @@ pub(super) fn wipe(path: &Path) -> Result<(), FolderError> {
         }
         file.sync_all()?;
         drop(file);
+        kill_point();
         fs::remove_file(path)
     };
     overwrite().map_err(FolderError::io(path))?;
-    flush_parent(path)
+    flush_parent(path)?;
+    kill_point();
+    Ok(())
 }
 
 pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {

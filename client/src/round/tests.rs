@@ -22,7 +22,15 @@ fn prepare(path: &Path, world: &World) {
 
 fn update() -> Update {
     let delta = Zeroizing::new(delta(0));
-    Update { task: task(), parent: PARENT, trained_at: NOW, tokens: 1, losses: [2.0, 1.0], delta }
+    Update {
+        task: task(),
+        parent: PARENT,
+        recipe: [2; 32],
+        trained_at: NOW,
+        tokens: 1,
+        losses: [2.0, 1.0],
+        delta,
+    }
 }
 
 /// A process: the folder, the books and the round, as it finds them when it starts.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 use tacit_coordinator::task::TaskSettings;
@@ -118,6 +118,9 @@ pub(crate) enum ClientCommand {
         /// At most so many
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// Those of whom nothing was heard for so many days; all of them with 0
+        #[arg(long, default_value_t = 0)]
+        silent_days: u32,
         #[command(flatten)]
         remote: Remote,
     },
@@ -262,8 +265,17 @@ impl ClientCommand {
             Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
             Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
             Self::Roster { roster, remote } => show(&remote, Order::TakeRoster(read(&roster)?)),
-            Self::List { above, limit, remote } => {
-                show(&remote, Order::ListClients { above: ClientId(above), limit })
+            Self::List { above, limit, silent_days, remote } => {
+                let mut answer =
+                    remote.carry(Order::ListClients { above: ClientId(above), limit, silent_days })?;
+                if !remote.json {
+                    let now = tacit_coordinator::serve::system_clock() / 1000;
+                    for row in answer.as_array_mut().into_iter().flatten() {
+                        row["last_seen"] =
+                            row["last_seen"].as_u64().map_or(json!("never"), |last| json!(ago(now, last)));
+                    }
+                }
+                print(&remote, &answer)
             }
             Self::Ban { client, reason, remote } => {
                 show(&remote, Order::BanClient { client: ClientId(client), reason })
@@ -298,6 +310,16 @@ impl Backup {
     }
 }
 
+/// How long ago something was, in the largest unit of which there is one.
+fn ago(now: u64, then: u64) -> String {
+    let minutes = now.saturating_sub(then) / 60;
+    match minutes {
+        0..60 => format!("{minutes} min ago"),
+        60..2_880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1_440),
+    }
+}
+
 /// Has an order carried out, and shows the answer.
 pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
     let answer = remote.carry(order)?;
@@ -306,66 +328,18 @@ pub(crate) fn show(remote: &Remote, order: Order) -> anyhow::Result<()> {
 
 /// Shows an answer: for people, a list as a table and an object as lines.
 pub(crate) fn print(remote: &Remote, answer: &Value) -> anyhow::Result<()> {
-    let text = match answer {
-        Value::Array(rows) if rows.is_empty() => "none".to_owned(),
-        Value::Array(rows) => table(rows),
-        Value::Object(fields) => lines(fields),
-        other => cell(other),
-    };
-    super::answer(remote.json, answer, &text)
+    super::answer(remote.json, answer, &super::text::text(answer))
 }
 
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::ago;
 
-fn lines(fields: &Map<String, Value>) -> String {
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
-    let line = |(name, value): (&String, &Value)| match value {
-        Value::Array(rows) if rows.iter().any(Value::is_object) => format!("{name}:\n{}", table(rows)),
-        value => format!("{name:width$}  {}", cell(value)),
-    };
-    fields.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// What people look for first; other columns follow in alphabetical order.
-const FIRST: [&str; 14] = [
-    "task",
-    "version",
-    "client",
-    "round",
-    "stage",
-    "step",
-    "ready",
-    "wanted",
-    "invited",
-    "cohort",
-    "paid",
-    "committed",
-    "epsilon",
-    "reason",
-];
-
-fn table(rows: &[Value]) -> String {
-    let mut names: Vec<String> = Vec::new();
-    for row in rows.iter().filter_map(Value::as_object) {
-        names.extend(row.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    #[test]
+    fn times_are_told_in_the_largest_unit() {
+        let told = |seconds: u64| ago(10_000_000 + seconds, 10_000_000);
+        assert_eq!([told(59), told(61), told(3_600)], ["0 min ago", "1 min ago", "1 h ago"]);
+        assert_eq!([told(47 * 3_600), told(48 * 3_600)], ["47 h ago", "2 days ago"]);
+        assert_eq!(ago(5, 600), "0 min ago", "by a clock that is behind");
     }
-    names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
-    if names.is_empty() {
-        return rows.iter().map(cell).collect::<Vec<_>>().join("\n");
-    }
-    let cells = rows.iter().map(|row| names.iter().map(|name| cell(&row[name.as_str()])).collect());
-    let all: Vec<Vec<String>> = std::iter::once(names.clone()).chain(cells).collect();
-    let widths: Vec<usize> =
-        (0..names.len()).map(|column| all.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }

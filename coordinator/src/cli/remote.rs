@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
+use tacit_coordinator::serve::DataFolder;
+use tacit_coordinator::tls::ServerCertificate;
 use tacit_proto::admin::Order;
 use tacit_proto::connection::{Fingerprint, Server, Trust};
 use tacit_proto::services::admin::admin_client::AdminClient;
@@ -66,8 +68,13 @@ impl Remote {
         let fingerprint = match (&self.fingerprint, &self.data) {
             (Some(fingerprint), _) => *fingerprint,
             (None, Some(data)) => {
-                let certificate = tacit_coordinator::tls::ServerCertificate::load_or_make(data, &[])?;
-                Fingerprint(certificate.fingerprint())
+                // As the server has it. None is made here: nobody would serve it.
+                let certificate = match DataFolder::new(data).settings()?.tls {
+                    Some(files) => ServerCertificate::load(&files.certificate, &files.key),
+                    None => ServerCertificate::made_in(data),
+                };
+                let context = || format!("{} holds no coordinator that has been started", data.display());
+                Fingerprint(certificate.with_context(context)?.fingerprint())
             }
             (None, None) => {
                 bail!("say which coordinator this is: give --fingerprint, or --data on its machine")

@@ -97,12 +97,16 @@ pub struct TaskStatus {
     pub deadline: Option<Millis>,
     /// Rounds that released a new version.
     pub committed: u64,
+    /// The most that the open or next round costs a client, at the task's delta.
+    pub round_epsilon: Option<f64>,
     /// The largest epsilon over clients, as the last release stated it.
     pub epsilon: Option<f64>,
     /// How the last round ended.
     pub last: Option<String>,
     /// Why the next round cannot be planned.
     pub problem: Option<String>,
+    /// Why too few of the clients that wait may take part in it.
+    pub shortage: Option<String>,
 }
 
 /// The step whose messages are taken, by its name in a [`TaskStatus`].

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::messages::MaskedHeader;
+use tacit_aggregation::server::VectorSummary;
 use tacit_proto::ClientMessage;
 use tacit_proto::fleet::{ReadyUpdate, Received, RoundName, Sent};
 use tokio::sync::{oneshot, watch};
@@ -34,7 +35,7 @@ pub(super) enum Command {
     /// Where a client's announced vector goes.
     Target { client: ClientId, round: RoundName, reply: Reply<Target> },
     /// All of a client's announced vector is on disk.
-    Whole { client: ClientId, round: RoundName, reply: Reply<()> },
+    Whole { client: ClientId, round: RoundName, vector: VectorSummary, reply: Reply<()> },
     /// What there is for a client after a step.
     Receive { client: ClientId, round: RoundName, after: Step, reply: Reply<Received> },
     /// Anything else, between two messages.
@@ -174,12 +175,18 @@ impl Handle {
         self.ask(|reply| Command::Target { client, round, reply }).await
     }
 
-    /// Says that all of a client's announced vector is on disk; answered once that is on record.
+    /// Says that all of a client's announced vector is on disk, but for its name, and what was seen of it; answered once that is
+    /// on record.
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn whole(&self, client: ClientId, round: RoundName) -> Result<(), Refused> {
-        self.ask(|reply| Command::Whole { client, round, reply }).await
+    pub async fn whole(
+        &self,
+        client: ClientId,
+        round: RoundName,
+        vector: VectorSummary,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Command::Whole { client, round, vector, reply }).await
     }
 
     /// What there is for a client after a step.

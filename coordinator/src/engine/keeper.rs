@@ -4,7 +4,9 @@
 use super::tables::Journal;
 use crate::round::{Keeper, Vector};
 use crate::store::Batch;
-use crate::vectors::{Stored, VectorFolder};
+use crate::vectors::{Stored, VectorError, VectorFolder};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::journal::Record;
 use tacit_aggregation::messages::{MaskedChunk, MaskedHeader};
@@ -12,16 +14,11 @@ use tacit_aggregation::messages::{MaskedChunk, MaskedHeader};
 /// Where one open round keeps what must survive.
 pub(super) struct DiskKeeper<'a> {
     pub(super) batch: &'a mut Batch,
+    /// Folders whose names must be durable before the batch.
+    pub(super) named: &'a mut BTreeSet<PathBuf>,
     pub(super) task: &'a str,
     pub(super) round: u64,
     pub(super) vectors: &'a VectorFolder,
-}
-
-fn vector(stored: Stored) -> Vector {
-    match stored {
-        Stored::Part(bytes) => Vector::Part(bytes),
-        Stored::Whole => Vector::Whole,
-    }
 }
 
 impl Keeper for DiskKeeper<'_> {
@@ -31,15 +28,34 @@ impl Keeper for DiskKeeper<'_> {
     }
 
     fn append(&mut self, header: &MaskedHeader, chunk: &MaskedChunk) -> Result<Vector, String> {
-        let appended = self.vectors.append(header, chunk.offset, &chunk.bytes);
-        appended.and_then(|_| self.vectors.sync(header)).map(vector).map_err(|error| error.to_string())
+        let append = || {
+            let mut writer = self.vectors.writer(header)?;
+            writer.append(chunk.offset, &chunk.bytes)?;
+            let stored = writer.stored();
+            Ok(writer.finish()?.map_or(Vector::Part(stored), |_| Vector::Whole))
+        };
+        let stored = append().map_err(|error: VectorError| error.to_string())?;
+        self.named.insert(self.vectors.folder().to_owned());
+        Ok(stored)
     }
 
-    fn stored(&self, header: &MaskedHeader) -> Result<Vector, String> {
-        self.vectors.stored(header).map(vector).map_err(|error| error.to_string())
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String> {
+        let stored = self.vectors.stored(header).map_err(|error| error.to_string())?;
+        Ok(match stored {
+            Stored::Part(bytes) => Vector::Part(bytes),
+            Stored::Whole => {
+                // Whoever made it whole may not have come to its name.
+                self.named.insert(self.vectors.folder().to_owned());
+                Vector::Whole
+            }
+        })
     }
 
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String> {
         self.vectors.read(client).map_err(|error| error.to_string())
+    }
+
+    fn discard(&mut self, client: ClientId) -> Result<(), String> {
+        self.vectors.discard(client).map_err(|error| error.to_string())
     }
 }

@@ -125,11 +125,13 @@ impl Engine {
             tasks: BTreeMap::new(),
             batch: Batch::new(),
             waiting: Vec::new(),
+            named: BTreeSet::new(),
             spent: Vec::new(),
             board,
             figures,
             rng,
             changed: true,
+            retired: false,
             failure: None,
             stopping: false,
         };
@@ -281,7 +283,7 @@ impl Engine {
             .map_err(Refused::Impossible)?;
         settings
             .plan
-            .plan(1, &state.adapter, &self.account, key, noise.as_ref(), roster)
+            .plan(1, &state.adapter, &[], &self.account, key, noise.as_ref(), roster)
             .map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };

@@ -20,12 +20,16 @@ use tacit_aggregation::Digest;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::params::RosterTerms;
+use tacit_aggregation::server::VectorSummary;
 use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
 use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
 
+mod bars;
 mod end;
 mod view;
+
+use bars::Bars;
 
 /// Between two looks at what waiting clients have spent, in milliseconds.
 const BETWEEN_LOOKS: Millis = 500;
@@ -52,6 +56,8 @@ pub(super) struct Task {
     /// The plan of the last round that ended, shown while there is no other: clients install the version that it made.
     pub(super) last_plan: Option<Arc<SignedPlan>>,
     problem: Option<String>,
+    /// Why too few of the clients that wait may take part.
+    shortage: Option<String>,
 }
 
 /// A signed plan, with the key that it commits to.
@@ -138,6 +144,7 @@ impl Task {
             epsilon: None,
             last_plan: None,
             problem: None,
+            shortage: None,
         }
     }
 
@@ -167,6 +174,11 @@ impl Task {
         fits && !takes_part && self.ready.insert(client, (parent, now)).is_none()
     }
 
+    /// Who is invited to the open round.
+    pub(super) fn invited(&self) -> Option<Arc<BTreeSet<ClientId>>> {
+        self.open.as_ref().map(|open| Arc::clone(&open.invited))
+    }
+
     fn with_driver<T>(
         &mut self,
         tools: &mut Tools<'_>,
@@ -174,7 +186,8 @@ impl Task {
     ) -> Option<T> {
         let open = self.open.as_mut()?;
         let (task, round) = (self.settings.name().as_str(), open.driver.plan().round);
-        let mut keeper = DiskKeeper { batch: tools.batch, task, round, vectors: &open.vectors };
+        let mut keeper =
+            DiskKeeper { batch: tools.batch, named: tools.named, task, round, vectors: &open.vectors };
         Some(function(&mut open.driver, tools.account, &mut keeper))
     }
 
@@ -234,10 +247,14 @@ impl Task {
     pub(super) fn whole(
         &mut self,
         client: ClientId,
+        vector: VectorSummary,
         now: Millis,
         tools: &mut Tools<'_>,
     ) -> Result<(), Refused> {
-        self.event(Event::Whole { from: client }, now, tools)
+        if let Some(open) = &self.open {
+            tools.named.insert(open.vectors.folder().to_owned());
+        }
+        self.event(Event::Whole { from: client, vector }, now, tools)
     }
 
     /// What there is for a client in the open round.
@@ -258,8 +275,8 @@ impl Task {
         }
     }
 
-    /// Lets deadlines pass, plans, and opens the next round when enough clients wait.
-    pub(super) fn tick(&mut self, now: Millis, tools: &mut Tools<'_>) {
+    /// Lets deadlines pass, plans, and opens the next round when enough clients wait that are not `engaged` in another's.
+    pub(super) fn tick(&mut self, now: Millis, engaged: &[Arc<BTreeSet<ClientId>>], tools: &mut Tools<'_>) {
         if let Some(open) = &mut self.open {
             *tools.changed |= open.driver.keep_deadline(now);
             if open.driver.deadline().is_none_or(|deadline| now >= deadline) {
@@ -282,7 +299,7 @@ impl Task {
         if self.plan.is_none() && self.problem.is_none() {
             self.plan_next(now, tools);
         }
-        self.gather(now, tools);
+        self.gather(now, engaged, tools);
     }
 
     /// Adds masked vectors to the running sum; says whether there are more.
@@ -314,16 +331,23 @@ impl Task {
 
     fn plan_next(&mut self, now: Millis, tools: &mut Tools<'_>) {
         let round = self.row.next_round;
+        // A version for each round that released one.
+        let (version, stale) = (self.row.committed, self.settings.schedule.staleness);
+        let older = match tools.setup.publisher.before(self.settings.name(), version, stale) {
+            Ok(older) => older,
+            Err(error) => {
+                *tools.failure = Some(error);
+                return;
+            }
+        };
         let noise = self.settings.plan.central.map(|_| NoiseKey::generate(tools.rng));
         let key = &tools.setup.key;
-        let settings = &self.settings.plan;
-        let signed = roster_terms(settings, tools.roster.map(Arc::as_ref), &tools.setup.root, now).and_then(
-            |roster| {
-                let signed =
-                    settings.plan(round, &self.state.adapter, tools.account, key, noise.as_ref(), roster);
-                signed.map_err(|error| error.to_string())
-            },
-        );
+        let (plan, adapter) = (&self.settings.plan, &self.state.adapter);
+        let roster = roster_terms(plan, tools.roster.map(Arc::as_ref), &tools.setup.root, now);
+        let signed = roster.and_then(|roster| {
+            let signed = plan.plan(round, adapter, &older, tools.account, key, noise.as_ref(), roster);
+            signed.map_err(|error| error.to_string())
+        });
         *tools.changed = true;
         match signed {
             Ok(signed) => {
@@ -357,7 +381,7 @@ impl Task {
     }
 
     /// Opens the planned round when enough clients wait with an update.
-    fn gather(&mut self, now: Millis, tools: &mut Tools<'_>) {
+    fn gather(&mut self, now: Millis, engaged: &[Arc<BTreeSet<ClientId>>], tools: &mut Tools<'_>) {
         let Some(plan) = &self.plan else { return };
         let (schedule, terms) = (&self.settings.schedule, &self.settings.plan.cohort);
         let before = self.ready.len();
@@ -370,6 +394,7 @@ impl Task {
         let round = plan.round;
         if self.ready.len() < terms.min as usize {
             self.enough_since = None;
+            *tools.changed |= self.shortage.take().is_some();
             return;
         }
         let since = now.min(*self.enough_since.get_or_insert(now));
@@ -384,9 +409,18 @@ impl Task {
             return;
         }
         self.last_look = now;
+        let mut bars = Bars::new(self.settings.eligibility.separation);
+        let free = |client: &ClientId| !engaged.iter().any(|invited| invited.contains(client));
+        let waiting = self.ready.keys().copied().filter(free);
         let able: Vec<ClientId> =
-            self.ready.keys().copied().filter(|&client| self.may_join(client, round, tools)).collect();
-        if able.len() < terms.min as usize || !(waited || able.len() >= wanted) {
+            waiting.filter(|&client| bars.count(self.bar(client, round, tools))).collect();
+        let shortage = (able.len() < terms.min as usize).then(|| bars.to_string());
+        if self.shortage != shortage {
+            tracing::info!(task = self.name(), round, shortage, "who may take part has changed");
+            self.shortage = shortage;
+            *tools.changed = true;
+        }
+        if self.shortage.is_some() || !(waited || able.len() >= wanted) {
             return;
         }
         let extra = wanted * schedule.overbooking as usize / 100;
@@ -398,23 +432,6 @@ impl Task {
             Ok(invited) => self.open(invited.into_iter().collect(), now, tools),
             Err(error) => tracing::warn!(task = self.name(), round, %error, "no cohort"),
         }
-    }
-
-    /// Whether the coordinator's own book and the task's rules let a client take part in a round.
-    pub(super) fn may_join(&self, client: ClientId, round: u64, tools: &Tools<'_>) -> bool {
-        let rules = &self.settings.eligibility;
-        let history = tools.account.history(self.settings.name());
-        let rested = history.is_none_or(|history| history.is_rested(client, round, rules.separation));
-        let rounds = history.map_or(0, |history| history.rounds_of(client));
-        let some_left = rules.rounds_per_client.is_none_or(|most| rounds < most);
-        let affordable = rules.epsilon_per_client.is_none_or(|limit| {
-            let cost = self.plan.as_ref().and_then(|plan| plan.cost.as_ref());
-            cost.is_some_and(|cost| {
-                !tools.account.would_exceed(client, cost, self.settings.plan.delta, limit)
-            })
-        });
-        let drawn = self.plan.as_ref().is_some_and(|plan| plan.draws(client, tools.roster.map(Arc::as_ref)));
-        rested && some_left && affordable && drawn
     }
 
     fn open(&mut self, invited: BTreeSet<ClientId>, now: Millis, tools: &mut Tools<'_>) {
@@ -440,6 +457,7 @@ impl Task {
                     Some(Open { driver: Box::new(driver), vectors, since: now, invited: Arc::new(invited) });
                 self.ready.clear();
                 self.enough_since = None;
+                self.shortage = None;
                 self.store_row(tools);
             }
             Err(problem) => {

@@ -6,7 +6,7 @@ use tacit_aggregation::identity::{Certificate, RevocationList};
 use tacit_proto::Wire as _;
 use tacit_proto::enrolment::MAX_X509;
 
-use super::tables::{Clients, Decision, Decisions, Requests, Revoked, StoredRevocations};
+use super::tables::{Clients, Decision, Decisions, Keys, Requests, Revoked, StoredRevocations};
 use super::{Client, Enrolment, EnrolmentError};
 use crate::identity::{Issued, Revocations, x509};
 use crate::store::Batch;
@@ -76,6 +76,8 @@ impl Enrolment {
                 certificate: issued.certificate.clone(),
                 transport_certificate: issued.transport_certificate.clone(),
             };
+            batch.put::<Keys>(&issued.admission.identity_key, ticket);
+            batch.put::<Keys>(&issued.admission.transport_key, ticket);
             batch.delete::<Requests>(ticket).put::<Decisions>(ticket, &decision);
             batch.put::<Clients>(&issued.client, &client);
             changed += 1;

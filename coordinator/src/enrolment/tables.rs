@@ -56,6 +56,15 @@ impl Table for Requests {
     type Value = Request;
 }
 
+/// Public keys that were asked in with, identity and transport keys alike, and the tickets of their requests.
+pub(super) struct Keys;
+
+impl Table for Keys {
+    const NAME: &'static str = "keys";
+    type Key = [u8; 32];
+    type Value = Digest;
+}
+
 /// What became of requests, by their tickets.
 pub(super) struct Decisions;
 

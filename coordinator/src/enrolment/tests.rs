@@ -102,6 +102,29 @@ fn a_machine_becomes_a_client() {
 }
 
 #[test]
+fn a_request_that_the_identity_root_must_refuse_does_not_hold_up_the_others() {
+    let mut world = World::new(21);
+    let (tokens, honest) = ([(); 4].map(|()| world.token()), world.token());
+    let [one, two, three] = [(); 3].map(|()| IdentityKey::generate(&mut world.rng).to_bytes());
+    let keys = |one: &[u8; 32], two: &[u8; 32]| [IdentityKey::from_bytes(one), IdentityKey::from_bytes(two)];
+    let ticket = world.enrolment.enrol(&signed(&tokens[0], &keys(&one, &two)), NOW).unwrap();
+    let twice = signed(&tokens[1], &keys(&one, &three));
+    let swapped = signed(&tokens[2], &keys(&three, &one));
+    for request in [&twice, &swapped] {
+        assert!(matches!(world.enrolment.enrol(request, NOW), Err(EnrolmentError::Keys)));
+    }
+    let honest = world.request(&honest);
+    world.enrolment.enrol(&honest, NOW).unwrap();
+    let pending = world.enrolment.pending().unwrap();
+    let issued = world.office.issue(&pending, NOW + DAY, NOW, &mut world.rng).unwrap();
+    assert_eq!(world.enrolment.admit(&issued, NOW).unwrap(), 2);
+    // Nor does a client that asks in again with the keys that it has.
+    let again = signed(&tokens[3], &keys(&one, &two));
+    assert!(matches!(world.again().enrol(&again, NOW), Err(EnrolmentError::Keys)));
+    assert_eq!(world.enrolment.enrol(&signed(&tokens[0], &keys(&one, &two)), NOW).unwrap(), ticket);
+}
+
+#[test]
 fn a_token_takes_one_machine_in() {
     let mut world = World::new(2);
     let token = world.token();
@@ -324,4 +347,29 @@ fn who_is_shut_out_stays_out_after_a_restart() {
     world.enrolment.unban(first).unwrap();
     assert_eq!(seen.borrow().reason(first), None);
     assert_eq!(world.again().excluded().borrow().reason(first), None);
+}
+
+#[test]
+fn clients_are_listed_with_when_they_were_last_heard_of_and_by_how_long_they_are_silent() {
+    let mut world = World::new(60);
+    let presence = Presence::new(world.store.clone(), world.epoch);
+    let mut clients: Vec<ClientId> = (0..4).map(|_| world.client().1.client).collect();
+    clients.sort_unstable();
+    // One was heard of lately, two long ago, and one never since it enrolled.
+    let seen = [NOW + 90 * DAY, NOW + 10 * DAY, NOW + 50 * DAY].map(|second| second / 60 * 60);
+    clients.iter().zip(seen).for_each(|(client, second)| presence.note(*client, second * 1000));
+    let listed = |from, limit, silent_since| {
+        let rows = world.enrolment.listed(&presence, from, limit, silent_since).unwrap();
+        rows.into_iter().map(|(client, _, last)| (client, last)).collect::<Vec<_>>()
+    };
+    let all = [Some(seen[0]), Some(seen[1]), Some(seen[2]), None];
+    let all: Vec<_> = clients.iter().copied().zip(all).collect();
+    for _ in 0..2 {
+        assert_eq!(listed(ClientId(0), 100, None), all);
+        assert_eq!(listed(clients[1], 2, None), all[1..3]);
+        assert_eq!(listed(ClientId(0), 100, Some(NOW + 40 * DAY)), [all[1], all[3]]);
+        assert_eq!(listed(ClientId(0), 1, Some(NOW + 60 * DAY)), all[1..2]);
+        assert_eq!(listed(ClientId(0), 100, Some(NOW - 1)), []);
+        presence.write().unwrap();
+    }
 }

@@ -6,13 +6,14 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use sha2::{Digest as _, Sha256};
 use tacit_aggregation::Digest;
 use tacit_proto::fleet::MAX_PART_BYTES;
 
 use super::PublicationError;
+use crate::files::make_folder;
 
 /// Suffix of a file that is not whole yet.
 const PART: &str = "part";
@@ -25,6 +26,8 @@ pub(super) struct BlobFolder {
     folder: PathBuf,
     /// Files whose bytes this process has compared with their name; at most as many as there are files.
     verified: Mutex<BTreeSet<Digest>>,
+    /// While somebody holds it no file is removed.
+    held: Mutex<()>,
 }
 
 /// A published file, open somewhere.
@@ -60,8 +63,8 @@ impl Blob {
 impl BlobFolder {
     /// Opens the folder; makes it when it is not there.
     pub(super) fn open(folder: PathBuf) -> Result<Self, PublicationError> {
-        fs::create_dir_all(&folder).map_err(disk(&folder))?;
-        Ok(Self { folder, verified: Mutex::default() })
+        make_folder(&folder).map_err(disk(&folder))?;
+        Ok(Self { folder, verified: Mutex::default(), held: Mutex::default() })
     }
 
     /// Stores bytes durably under their digest.
@@ -107,8 +110,18 @@ impl BlobFolder {
         Ok(Blob { path, file, left })
     }
 
-    /// Removes what is not in the list, and what was never finished; says how many files.
+    /// Keeps every file where it is until what this gives is dropped.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what is not in the list, and what was never finished; says how many files. None while somebody holds them.
     pub(super) fn keep_only(&self, digests: &BTreeSet<Digest>) -> Result<usize, PublicationError> {
+        let _alone = match self.held.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(0),
+        };
         let names: BTreeSet<String> = digests.iter().map(hex::encode).collect();
         let kept = |name: &str| name == QUARANTINE || names.contains(name);
         let mut removed = 0;

@@ -275,6 +275,9 @@ fn old_versions_are_retired_but_not_what_a_channel_needs() {
     assert_eq!(world.retire(100), [0_u64; 0]);
     assert_eq!(world.retire(4), [0, 3, 4]);
     assert_eq!(world.retire(4), [0_u64; 0]);
+    let held = world.publisher.hold();
+    assert_eq!(world.publisher.sweep().unwrap(), Swept::default(), "a backup copies them");
+    drop(held);
     assert_eq!(world.publisher.sweep().unwrap(), Swept { removed: 3, missing: vec![] });
     let listed = world.publisher.list(&world.task, 0, 99).unwrap();
     let retired: Vec<u64> =
@@ -291,4 +294,20 @@ fn old_versions_are_retired_but_not_what_a_channel_needs() {
     // Never fewer than the present one and one to go back to: stable has 8 and goes back to 1.
     assert_eq!(world.retire(0), [2, 5, 6]);
     assert_eq!(world.versions(), [8, 8, 8]);
+}
+
+#[test]
+fn the_versions_before_one_are_known_when_their_files_are_gone() {
+    let mut world = World::new();
+    let adapters: Vec<Digest> = (0..6).map(|_| world.publish(0).claimed_adapter()).collect();
+    let before = |version, most| world.publisher.before(&world.task, version, most).unwrap();
+    assert_eq!(before(5, 2), adapters[3..5]);
+    assert_eq!(before(1, 7), adapters[..1]);
+    assert!(before(0, 7).is_empty() && before(5, 0).is_empty());
+    // A version whose batch is not committed yet has those before it all the same.
+    assert_eq!(before(6, 2), adapters[4..]);
+    let mut batch = Batch::new();
+    assert_eq!(world.publisher.retire(&mut batch, &world.task, 2).unwrap(), [0, 1, 2, 3]);
+    world.commit(batch);
+    assert_eq!(before(5, 3), adapters[2..5]);
 }

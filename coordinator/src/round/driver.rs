@@ -20,7 +20,7 @@ use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::journal::{Record, Unanswered};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{Phase, ServerError, Session};
+use tacit_aggregation::server::{Phase, ServerError, Session, VectorSummary};
 use tacit_privacy::NoiseKey;
 use tacit_proto::{ClientMessage, RoundPlan};
 
@@ -36,6 +36,9 @@ pub struct Driver {
     reserved: bool,
     /// Whether the sum was tried with the least number of shares, and some of them were bad.
     tried: bool,
+    /// Bytes of vectors that were added since the sum was put on record, and after how many it is again.
+    unrecorded: usize,
+    record_after: usize,
     /// Announced vectors that are not whole yet.
     announced: BTreeMap<ClientId, MaskedHeader>,
     /// Taken by the one release.
@@ -130,7 +133,7 @@ impl Driver {
         }
         let taken = match event {
             Event::Message { from, message } => self.accept(from, message, now, &mut tools),
-            Event::Whole { from } => self.whole(from, &mut tools),
+            Event::Whole { from, vector } => self.whole(from, &vector, &mut tools),
             Event::Tick => return outgoing,
         };
         match taken {
@@ -233,7 +236,11 @@ impl Driver {
                 session.begin(&header, tools.keep()).map_err(refusal(from))?;
                 let whole = tools.keeper.stored(&header).map_err(upload(from))? == Vector::Whole;
                 self.announced.insert(from, header);
-                return if whole { self.whole(from, tools) } else { Ok(Progress::Waiting) };
+                return match if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) } {
+                    // The receipt says that nothing of it is here.
+                    Err(refusal) if is_lost(&refusal) => Ok(Progress::Waiting),
+                    taken => taken,
+                };
             }
             (Phase::Collect(_), ClientMessage::MaskedChunk(chunk)) => {
                 let Some(header) = self.announced.get(&from) else {
@@ -244,7 +251,7 @@ impl Driver {
                     return if known { Ok(Progress::Waiting) } else { Err(refused) };
                 };
                 let whole = tools.keeper.append(header, &chunk).map_err(upload(from))? == Vector::Whole;
-                return if whole { self.whole(from, tools) } else { Ok(Progress::Waiting) };
+                return if whole { self.stored(from, tools) } else { Ok(Progress::Waiting) };
             }
             (Phase::Confirm(..), ClientMessage::Confirm(confirm)) => {
                 session.confirm(&confirm, tools.keep()).map_err(refusal(from))?;
@@ -257,18 +264,37 @@ impl Driver {
         Ok(self.progress())
     }
 
+    /// Takes an announced vector that the keeper had before.
+    fn stored(&mut self, from: ClientId, tools: &mut Tools<'_>) -> Result<Progress, Refusal> {
+        let packed = tools.keeper.vector(from).map_err(upload(from))?;
+        self.whole(from, &VectorSummary::of(&packed), tools)
+    }
+
     /// Takes an announced vector of which the keeper has every byte.
-    fn whole(&mut self, from: ClientId, tools: &mut Tools<'_>) -> Result<Progress, Refusal> {
+    fn whole(
+        &mut self,
+        from: ClientId,
+        vector: &VectorSummary,
+        tools: &mut Tools<'_>,
+    ) -> Result<Progress, Refusal> {
         let (round, current) = (self.plan.round, self.round.step());
         let Some(header) = self.announced.get(&from) else { return Ok(self.progress()) };
         let Round::Running(session, _) = &mut self.round else {
             return Err(Refusal::OutOfStep { client: from, round, sent: "collect", current });
         };
-        let packed = tools.keeper.vector(from).map_err(upload(from))?;
-        session.vector(header, &packed, tools.keep()).map_err(refusal(from))?;
+        let taken = session.vector(header, vector, tools.keep()).map_err(refusal(from));
+        if taken.as_ref().is_err_and(is_lost) {
+            tools.keeper.discard(from).map_err(upload(from))?;
+        }
+        taken?;
         self.announced.remove(&from);
         Ok(self.progress())
     }
+}
+
+/// Whether a vector was whole once, and the disk has not kept it.
+fn is_lost(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Protocol { error: ServerError::VectorDigest { .. }, .. })
 }
 
 fn upload(client: ClientId) -> impl Fn(String) -> Refusal {

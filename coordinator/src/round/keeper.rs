@@ -39,13 +39,19 @@ pub trait Keeper {
     ///
     /// # Errors
     /// A reason for people.
-    fn stored(&self, header: &MaskedHeader) -> Result<Vector, String>;
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String>;
 
     /// Reads a whole vector.
     ///
     /// # Errors
     /// A reason for people.
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String>;
+
+    /// Forgets what has arrived of a vector, so that it is sent again.
+    ///
+    /// # Errors
+    /// A reason for people.
+    fn discard(&mut self, client: ClientId) -> Result<(), String>;
 }
 
 /// Vectors in memory, records nowhere: for simulations and tests, whose rounds end with the process.
@@ -77,7 +83,7 @@ impl Keeper for MemoryKeeper {
         self.stored(header)
     }
 
-    fn stored(&self, header: &MaskedHeader) -> Result<Vector, String> {
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String> {
         let known = self.vectors.get(&header.client).filter(|(known, _)| known.digest == header.digest);
         let arrived = known.map_or(0, |(_, bytes)| bytes.len() as u64);
         Ok(if arrived == header.length { Vector::Whole } else { Vector::Part(arrived) })
@@ -86,5 +92,10 @@ impl Keeper for MemoryKeeper {
     fn vector(&self, client: ClientId) -> Result<Vec<u8>, String> {
         let bytes = self.vectors.get(&client).map(|(_, bytes)| bytes.clone());
         bytes.ok_or_else(|| format!("no vector of client {client} has arrived"))
+    }
+
+    fn discard(&mut self, client: ClientId) -> Result<(), String> {
+        self.vectors.remove(&client);
+        Ok(())
     }
 }

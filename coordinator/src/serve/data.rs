@@ -145,26 +145,13 @@ impl DataFolder {
         if to.exists() {
             return Err(malformed("it exists already: name a new folder".into()));
         }
-        let partial = to.with_extension("partial");
-        make_private(&partial)?;
-        // Files are written before the records that name them: the store goes first.
-        store.copy_to(&partial.join("store")).map_err(|error| malformed(error.to_string()))?;
-        let blobs = self.file("blobs");
-        fs::create_dir_all(partial.join("blobs")).map_err(failed(&partial))?;
-        for entry in fs::read_dir(&blobs).map_err(failed(&blobs))? {
-            let entry = entry.map_err(failed(&blobs))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                copy(&entry.path(), &partial.join("blobs").join(entry.file_name()))?;
-            }
-        }
-        for entry in fs::read_dir(&self.0).map_err(failed(&self.0))? {
-            let entry = entry.map_err(failed(&self.0))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                copy(&entry.path(), &partial.join(entry.file_name()))?;
-            }
-        }
-        fs::rename(&partial, to).map_err(failed(to))?;
-        Ok(crate::files::sync(folder_of(to)).map_err(failed(to))?)
+        whole_or_none(to, |partial| {
+            // Files are written before the records that name them: the store goes first.
+            store.copy_to(&partial.join("store")).map_err(|error| malformed(error.to_string()))?;
+            make_private(&partial.join("blobs"))?;
+            copy_files(&self.file("blobs"), &partial.join("blobs"))?;
+            copy_files(&self.0, partial)
+        })
     }
 
     /// Copies a folder that nobody serves, files and all, into a new one.
@@ -176,10 +163,7 @@ impl DataFolder {
             let problem = "it exists already: name a new folder".to_owned();
             return Err(DataError::Malformed { path: to.to_owned(), problem });
         }
-        let partial = to.with_extension("partial");
-        copy_tree(&self.0, &partial)?;
-        fs::rename(&partial, to).map_err(failed(to))?;
-        Ok(crate::files::sync(folder_of(to)).map_err(failed(to))?)
+        whole_or_none(to, |partial| copy_tree(&self.0, partial))
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -254,6 +238,41 @@ fn make_private(folder: &Path) -> Result<(), DataError> {
     Ok(())
 }
 
+/// Makes a folder with what `fill` puts into it, under another name until all of it is there. Nothing is left where that fails;
+/// what a process left that died is never added to, for it may be of another folder.
+fn whole_or_none(to: &Path, fill: impl FnOnce(&Path) -> Result<(), DataError>) -> Result<(), DataError> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = to.with_file_name(name);
+    if partial.exists() {
+        let problem = "it is left of a copy that was interrupted: remove it, and try again".to_owned();
+        return Err(DataError::Malformed { path: partial, problem });
+    }
+    make_private(&partial)?;
+    let filled = fill(&partial)
+        .and_then(|()| Ok(crate::files::sync(&partial).map_err(failed(&partial))?))
+        .and_then(|()| Ok(fs::rename(&partial, to).map_err(failed(to))?));
+    if filled.is_err() {
+        // What cannot be removed is named the next time.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    filled?;
+    Ok(crate::files::sync(folder_of(to)).map_err(failed(to))?)
+}
+
+/// Copies the files of a folder, but for those that are just being written.
+fn copy_files(from: &Path, to: &Path) -> Result<(), DataError> {
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let unfinished = name.starts_with(".partial-") || name.ends_with(".part");
+        if !unfinished && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            copy(&entry.path(), &to.join(name))?;
+        }
+    }
+    Ok(crate::files::sync(to).map_err(failed(to))?)
+}
+
 /// Copies a file with its permissions, durably.
 fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
     fs::copy(from, to).and_then(|_| fs::File::open(to)?.sync_all()).map_err(failed(to))?;
@@ -271,7 +290,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), DataError> {
             copy(&entry.path(), &target)?;
         }
     }
-    Ok(())
+    Ok(crate::files::sync(to).map_err(failed(to))?)
 }
 
 #[cfg(all(test, unix))]
@@ -281,6 +300,30 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng as _;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_copy_that_failed_leaves_nothing_and_one_that_was_interrupted_is_not_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::new(folder.path().join("data"));
+        data.init(&ServerSettings::default(), &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        let store = RocksStore::open(&data.store()).unwrap();
+        let backup = folder.path().join("monday.1");
+        // No published files yet: that fails half way.
+        assert!(matches!(data.backup(&backup, &store), Err(DataError::File(_))));
+        fs::create_dir_all(data.file("blobs")).unwrap();
+        data.backup(&backup, &store).unwrap();
+        data.backup(&folder.path().join("monday.2"), &store).unwrap();
+        // A restore of another backup died; its log would be read as this one's.
+        let restored = folder.path().join("restored");
+        let stale = folder.path().join("restored.partial/store/999999.log");
+        fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        fs::write(&stale, b"stale").unwrap();
+        let refused = DataFolder::new(&backup).copy_to(&restored);
+        assert!(matches!(&refused, Err(DataError::Malformed { .. })), "{refused:?}");
+        assert!(!restored.exists());
+        fs::remove_dir_all(folder.path().join("restored.partial")).unwrap();
+        DataFolder::new(&backup).copy_to(&restored).unwrap();
+    }
 
     #[test]
     fn nobody_but_the_owner_enters_a_data_folder_or_its_backup() {

@@ -7,7 +7,7 @@ use crate::account::export;
 use crate::admins::{Role, role_of};
 use crate::engine::tables::{RoundRow, Rounds, Stage};
 use crate::engine::{Handle, Refused};
-use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::enrolment::{Enrolment, EnrolmentError, Presence};
 use crate::identity::{Issued, Revocations, Roll};
 use crate::publication::{PublicationError, Publisher};
 use crate::roster::Listed;
@@ -41,6 +41,8 @@ pub struct AdminService {
     pub publisher: Publisher,
     /// Tokens, requests, clients.
     pub enrolment: Arc<Enrolment>,
+    /// When clients were last heard of.
+    pub presence: Arc<Presence>,
     /// Where everything is.
     pub data: DataFolder,
     /// The coordinator's public key.
@@ -119,7 +121,15 @@ fn name_of(order: &Order) -> String {
 }
 
 impl AdminService {
-    fn role(&self, request: &Request<Order>) -> Result<Role, Status> {
+    /// Lets a call in before its body is read, if its token is known.
+    ///
+    /// # Errors
+    /// As of a call without a token.
+    pub fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.role(&request).map(|_| request)
+    }
+
+    fn role<T>(&self, request: &Request<T>) -> Result<Role, Status> {
         let denied = || Status::unauthenticated("this call needs a token: give it with --token-file");
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix(BEARER)).ok_or_else(denied)?;
@@ -223,7 +233,8 @@ impl AdminService {
         let row = Records(self.store.as_ref()).get::<Rounds>(&key)?;
         let row = row.ok_or_else(|| Failure::Bad(format!("task {task} has no round {round}")))?;
         let mut shown = summary(round, &row);
-        let clients = |clients: &[ClientId]| clients.iter().map(|client| json!(client.0)).collect::<Value>();
+        let clients =
+            |clients: &[ClientId]| clients.iter().map(|client| json!(client.to_string())).collect::<Value>();
         match &row.stage {
             Stage::Planned => {}
             Stage::Open { invited, .. } => shown["invited_clients"] = clients(invited),
@@ -283,16 +294,19 @@ impl AdminService {
     fn blocking(&self, order: Order) -> Result<Value, Failure> {
         let now = (self.clock)() / 1000;
         match order {
-            Order::ListClients { above, limit } => {
+            Order::ListClients { above, limit, silent_days } => {
                 let from = ClientId(above.0.saturating_add(1));
                 let from = if above.0 == 0 { ClientId(0) } else { from };
-                let clients = self.enrolment.clients(from, limit as usize)?;
+                let silent = Some(u64::from(silent_days) * 86_400).filter(|silent| *silent > 0);
+                let since = silent.map(|silent| now.saturating_sub(silent));
+                let clients = self.enrolment.listed(&self.presence, from, limit as usize, since)?;
                 let excluded = Arc::clone(&self.enrolment.excluded().borrow());
-                let rows = clients.into_iter().map(|(id, client)| {
+                let rows = clients.into_iter().map(|(id, client, last_seen)| {
                     let excluded = excluded.reason(id).map(|reason| reason.to_string());
                     json!({
                         "client": id.0.to_string(),
                         "enrolled": client.enrolled_at,
+                        "last_seen": last_seen,
                         "not_after": client.not_after,
                         "version": client.version,
                         "excluded": excluded,
@@ -303,11 +317,11 @@ impl AdminService {
             }
             Order::BanClient { client, reason } => {
                 self.enrolment.ban(client, &reason, now)?;
-                Ok(json!({ "client": client.0, "banned": true }))
+                Ok(json!({ "client": client.to_string(), "banned": true }))
             }
             Order::UnbanClient(client) => {
                 self.enrolment.unban(client)?;
-                Ok(json!({ "client": client.0, "banned": false }))
+                Ok(json!({ "client": client.to_string(), "banned": false }))
             }
             Order::Invite { count, valid_for, note } => {
                 let rng = &mut secrets().map_err(|error| Failure::Bad(error.to_string()))?;
@@ -329,6 +343,7 @@ impl AdminService {
             }
             Order::Backup(folder) => {
                 let folder = absolute(&folder)?;
+                let _held = self.publisher.hold();
                 let copied = self.data.backup(&folder, self.store.as_ref());
                 copied.map_err(|error| Failure::Bad(error.to_string()))?;
                 Ok(json!({ "backup": folder }))

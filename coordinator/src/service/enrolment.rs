@@ -42,7 +42,9 @@ pub(super) fn status(error: &EnrolmentError) -> Status {
     match error {
         EnrolmentError::Token | EnrolmentError::Ticket => Status::not_found(message),
         EnrolmentError::Used => Status::already_exists(message),
-        EnrolmentError::Signatures | EnrolmentError::TooMany { .. } => Status::invalid_argument(message),
+        EnrolmentError::Signatures | EnrolmentError::Keys | EnrolmentError::TooMany { .. } => {
+            Status::invalid_argument(message)
+        }
         EnrolmentError::Full => come_back(Code::ResourceExhausted, message, FAILURE_RETRY),
         EnrolmentError::Undecided => come_back(Code::Unavailable, message, DECISION_RETRY),
         EnrolmentError::Refused => Status::permission_denied(message),

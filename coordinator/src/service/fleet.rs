@@ -2,14 +2,15 @@
 //! connection's certificate.
 
 use super::Clock;
+use super::answers::Places;
 use super::downloads::{Downloads, Parts};
 use super::status::refused;
 use super::uploads::Uploads;
 use crate::engine::board::step_of;
 use crate::engine::{Board, Handle, TaskView};
-use crate::enrolment::Excluded;
+use crate::enrolment::{Excluded, Presence};
 use crate::publication::{Publisher, canary_member};
-use crate::settings::Pace;
+use crate::settings::{Pace, ServerSettings};
 use crate::tls::Gate;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +33,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct FleetService {
     engine: Handle,
+    places: Places,
     uploads: Uploads,
     downloads: Downloads,
     pace: Pace,
     gate: Gate,
     excluded: watch::Receiver<Arc<Excluded>>,
+    presence: Arc<Presence>,
     clock: Clock,
 }
 
@@ -48,15 +51,28 @@ impl FleetService {
         publisher: Publisher,
         gate: Gate,
         excluded: watch::Receiver<Arc<Excluded>>,
-        pace: Pace,
+        presence: Arc<Presence>,
+        settings: &ServerSettings,
         clock: Clock,
     ) -> Self {
-        let (uploads, downloads) = (Uploads::new(engine.clone()), Downloads::new(publisher));
-        Self { engine, uploads, downloads, pace, gate, excluded, clock }
+        let uploads = Uploads::new(engine.clone(), settings.uploads);
+        let (downloads, pace) = (Downloads::new(publisher), settings.pace);
+        Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, presence, clock }
+    }
+
+    /// Lets a call in before its body is read, if a client calls.
+    ///
+    /// # Errors
+    /// As [`Gate::authenticated`].
+    pub fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.caller(&request).map(|_| request)
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<ClientId, Status> {
-        self.gate.authenticated(request, (self.clock)() / 1000)
+        let now = (self.clock)();
+        let client = self.gate.authenticated(request, now / 1000)?;
+        self.presence.note(client, now);
+        Ok(client)
     }
 
     fn board(&self) -> Arc<Board> {
@@ -149,10 +165,15 @@ impl Fleet for FleetService {
                 step.and_then(step_of).is_some_and(|step: Step| step <= after)
             };
             if !waits {
+                let place = self.places.next().await?;
                 let received = self.engine.receive(client, round.clone(), after).await;
                 match received.map_err(|error| refused(&error))? {
                     Received::Nothing => {}
-                    received => return Ok(Response::new(received)),
+                    received => {
+                        let mut answer = Response::new(received);
+                        answer.extensions_mut().insert(place);
+                        return Ok(answer);
+                    }
                 }
             }
             match timeout_at(until, board.changed()).await {
@@ -183,8 +204,8 @@ impl Fleet for FleetService {
     type DownloadStream = Parts;
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
-        self.caller(&request)?;
-        self.downloads.open(request.into_inner()).await.map(Response::new)
+        let client = self.caller(&request)?;
+        self.downloads.open(client, request.into_inner()).await.map(Response::new)
     }
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {

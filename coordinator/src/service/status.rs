@@ -53,6 +53,7 @@ fn of_round(refusal: &Refusal) -> Code {
         Refusal::Protocol { error, .. } => match error {
             ServerError::TwoMessages { .. } => Code::AlreadyExists,
             ServerError::Excluded { .. } => Code::PermissionDenied,
+            ServerError::VectorDigest { .. } => Code::DataLoss,
             _ => Code::InvalidArgument,
         },
     }

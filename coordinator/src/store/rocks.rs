@@ -32,7 +32,7 @@ impl RocksStore {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let place = folder.display().to_string();
         let failed =
-            |error: rocksdb::Error| StoreError::Backend { place: place.clone(), problem: error.to_string() };
+            |error: rocksdb::Error| StoreError::Backend { place: place.clone(), problem: problem(&error) };
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -72,7 +72,7 @@ impl RocksStore {
     }
 
     fn failed(&self, error: &rocksdb::Error) -> StoreError {
-        StoreError::Backend { place: self.place.clone(), problem: error.to_string() }
+        StoreError::Backend { place: self.place.clone(), problem: problem(error) }
     }
 
     fn poisoned(&self) -> StoreError {
@@ -92,6 +92,13 @@ impl RocksStore {
         durable.set_sync(true);
         self.db.write_opt(batch, &durable).map_err(|error| self.failed(&error))
     }
+}
+
+/// What the database says, and what to do where it is plain.
+fn problem(error: &rocksdb::Error) -> String {
+    let said = error.to_string();
+    // It has no kind of error for this.
+    if said.contains("No space left on device") { format!("{said}: free space there") } else { said }
 }
 
 fn meta(key: &[u8], value: Vec<u8>) -> Change {

@@ -103,6 +103,14 @@ impl ServerCertificate {
         Self::load(&certificate, &key)
     }
 
+    /// The certificate that [`Self::load_or_make`] has made in a folder.
+    ///
+    /// # Errors
+    /// [`TlsError::File`] where it has made none, [`TlsError::Pem`].
+    pub fn made_in(folder: &Path) -> Result<Self, TlsError> {
+        Self::load(&folder.join(CERTIFICATE), &folder.join(KEY))
+    }
+
     /// SHA-256 of the certificate's DER form.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {

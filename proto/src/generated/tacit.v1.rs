@@ -116,6 +116,9 @@ pub struct ListClients {
     /// At most so many; at most 1,000.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
+    /// Those of whom nothing was heard for so many days; all of them with 0.
+    #[prost(uint32, tag = "3")]
+    pub silent_days: u32,
 }
 /// Shuts a client out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -163,13 +166,14 @@ pub struct Answer {
 /// Everything that is fixed about a round before its cohort is known.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RoundPlan {
-    /// The learning task: 1 to 64 characters of a-z, 0-9, '.', '_' and '-'.
+    /// The learning task: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', not only dots.
     #[prost(string, tag = "1")]
     pub task: ::prost::alloc::string::String,
     /// Number of the round within the task.
     #[prost(uint64, tag = "2")]
     pub round: u64,
-    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing.
+    /// SHA-256 of each adapter version whose updates may join, 32 bytes each, strictly increasing: the newest, which updates are
+    /// trained on, and as many before it as an update may be stale.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub parents: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// Head of the signed ledger that the plan builds on, 32 bytes.
@@ -736,7 +740,7 @@ pub struct MaskedChunk {
     /// Where it starts, in bytes.
     #[prost(uint64, tag = "1")]
     pub offset: u64,
-    /// At most 1 MiB.
+    /// At most 256 KiB.
     #[prost(bytes = "vec", tag = "2")]
     pub bytes: ::prost::alloc::vec::Vec<u8>,
 }

@@ -101,6 +101,12 @@ impl SignedPlan {
         self.plan.roster.as_ref()
     }
 
+    /// The most that the round costs a client, at the plan's delta, as it is claimed.
+    #[must_use]
+    pub fn claimed_epsilon(&self) -> f64 {
+        self.plan.privacy.epsilon
+    }
+
     /// The plan, if the trusted coordinator signed it and each of its values is one that a plan can have.
     ///
     /// # Errors

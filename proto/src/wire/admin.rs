@@ -24,9 +24,11 @@ impl From<&Order> for wire::Order {
                 Body::ShowRound(wire::ShowRound { task: name(task), round: *round })
             }
             Order::AbortRound(task) => Body::AbortRound(name(task)),
-            Order::ListClients { above, limit } => {
-                Body::ListClients(wire::ListClients { above: above.0, limit: *limit })
-            }
+            Order::ListClients { above, limit, silent_days } => Body::ListClients(wire::ListClients {
+                above: above.0,
+                limit: *limit,
+                silent_days: *silent_days,
+            }),
             Order::BanClient { client, reason } => {
                 Body::BanClient(wire::BanClient { client: client.0, reason: reason.clone() })
             }
@@ -84,6 +86,7 @@ impl TryFrom<wire::Order> for Order {
             Body::ListClients(list) => Self::ListClients {
                 above: ClientId(list.above),
                 limit: rows("ListClients.limit", list.limit)?,
+                silent_days: list.silent_days,
             },
             Body::BanClient(ban) => Self::BanClient {
                 client: ClientId(ban.client),

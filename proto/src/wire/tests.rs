@@ -65,7 +65,7 @@ fn advert() -> impl Strategy<Value = Advert> {
     let path = proptest::collection::vec(digest(), 0..=64);
     let membership =
         proptest::option::of((any::<u64>(), path).prop_map(|(index, path)| Membership { index, path }));
-    (certificate(), "[a-z0-9._-]{1,64}", any::<u64>(), digests, signature(), membership).prop_map(
+    (certificate(), "[a-z0-9._-]{0,63}[a-z0-9_-]", any::<u64>(), digests, signature(), membership).prop_map(
         |(certificate, task, round, digests, signature, membership)| {
             let [plan, ledger_head, parent, channel_key, mask_key, nonce] = digests;
             let task = TaskName::new(&task).expect("a plain name");

@@ -12,7 +12,9 @@ use tacit_aggregation::mask::{Mask, MaskKey, Sign, apply};
 use tacit_aggregation::messages::chunks;
 use tacit_aggregation::params::{Floors, RoundParams, RoundTerms};
 use tacit_aggregation::ring_vector::{RingError, RingVector};
-use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask, Upload};
+use tacit_aggregation::server::{
+    Advertise, Collect, Confirm, Share, Summation, Unmask, Upload, VectorSummary,
+};
 use tacit_privacy::BasisPoints;
 use tacit_proto::{ClientMessage, CommitmentCache, ServerMessage};
 
@@ -254,7 +256,7 @@ fn collect(
             }
             if let Some(whole) = upload.take_if(|upload| upload.resume_at() == upload.header().length) {
                 let (header, packed) = whole.finish()?;
-                server.accept(&header, &packed)?;
+                server.accept(&header, &VectorSummary::of(&packed))?;
                 spool.keep(id, &packed)?;
             }
             Ok(())

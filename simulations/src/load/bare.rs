@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tacit_aggregation::messages::MAX_CHUNK_BYTES;
 use tacit_client::credentials::Credentials;
+use tacit_coordinator::serve::{CALL_WINDOW, CONNECTION_WINDOW};
 use tacit_coordinator::tls::{Limits, Listener, ServerCertificate, TlsError, server_config};
 use tacit_proto::connection::{ConnectionError, Fingerprint, Server, Trust};
 use tokio::task::JoinSet;
@@ -16,9 +17,6 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService};
 use tonic::{Request, Response, Status, Streaming};
-
-/// The coordinator's windows: bytes that may be sent ahead of being read.
-const WINDOW: u32 = 1 << 20;
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +67,8 @@ pub async fn measure(
     )?;
     let address = listener.local_address()?.to_string();
     let server = tonic::transport::Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(Sink);
     let serving = tokio::spawn(server.serve_with_incoming(listener.incoming()));
     let server = Server::new(&address, Trust::Fingerprint(fingerprint))?;

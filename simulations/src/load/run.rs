@@ -40,7 +40,7 @@ const OPENED_AT_ONCE: usize = 64;
 /// Connections over which check-ins come at a rate.
 const CALLERS: usize = 64;
 /// Uploads that the coordinator takes at once, and so the streams of the bare measurement.
-const PARALLEL: usize = 32;
+const PARALLEL: usize = 64;
 /// How long all clients wait for the last of them to have masked its vector.
 const MASKING: Duration = Duration::from_secs(900);
 /// How often the coordinator is asked whether something is done.

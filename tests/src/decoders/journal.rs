@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use tacit_aggregation::client;
 use tacit_aggregation::journal::{Key, Record};
 use tacit_aggregation::ring_vector::RingVector;
-use tacit_aggregation::server::{self, Phase};
+use tacit_aggregation::server::{self, Phase, VectorSummary};
 
 /// Bytes of the checksum at the end of each record.
 const TAG: usize = 32;
@@ -74,7 +74,9 @@ fn journals() -> &'static Journals {
             let deliveries = collect.deliveries(*id).expect("it shared");
             let input = RingVector::new(16, &[1, 2, 3, 4]).expect("fits");
             let upload = session.mask(&deliveries, input, keep(disk)).expect("honest");
-            server.vector(&upload.header, &upload.packed, keep(&mut stored)).expect("honest");
+            server
+                .vector(&upload.header, &VectorSummary::of(&upload.packed), keep(&mut stored))
+                .expect("honest");
             vectors.push((*id, upload));
         }
         server.close(keep(&mut stored)).expect("open");

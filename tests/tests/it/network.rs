@@ -4,11 +4,19 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests stop where an assertion would")]
 
 mod brittle;
+mod clients;
+mod discovery;
 mod faults;
+mod full;
 mod kills;
+mod laptop;
 mod life;
 mod line;
 mod machine;
 mod premises;
 mod processes;
+mod shortage;
+mod slow;
+mod stale;
+mod sum;
 mod world;

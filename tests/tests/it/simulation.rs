@@ -31,7 +31,8 @@ fn code(number: usize) -> String {
     (0..20).map(function).collect()
 }
 
-fn tiny_model(root: &Path) -> BaseModel {
+/// A model of a shape that was trained for a step.
+pub(crate) fn tiny_model(root: &Path, shape: DecoderConfig) -> BaseModel {
     let text = serde_json::json!({ "text": code(100) }).to_string();
     for name in ["train.jsonl", "valid.jsonl"] {
         fs::write(root.join(name), format!("{text}\n{text}\n")).expect("a file");
@@ -40,7 +41,7 @@ fn tiny_model(root: &Path) -> BaseModel {
         corpus: root.to_owned(),
         out: root.join("model"),
         texts: None,
-        model: DecoderConfig::new(300, 16, 1, 2, 1, 32),
+        model: shape,
         steps: 1,
         batch: 2,
         sequence: 32,
@@ -78,7 +79,7 @@ fn run(
 #[test]
 fn one_seed_gives_one_adapter() {
     let root = tempfile::tempdir().expect("a folder");
-    let model = tiny_model(root.path());
+    let model = tiny_model(root.path(), DecoderConfig::new(300, 16, 1, 2, 1, 32));
     let corpus = root.path().join("corpus");
     for number in 0..30 {
         let folder = corpus.join(format!("dev{number:02}"));
@@ -103,7 +104,7 @@ fn one_seed_gives_one_adapter() {
 #[test]
 fn under_central_trust_the_clip_norm_follows_the_counts_that_are_released() {
     let root = tempfile::tempdir().expect("a folder");
-    let model = tiny_model(root.path());
+    let model = tiny_model(root.path(), DecoderConfig::new(300, 16, 1, 2, 1, 32));
     let corpus = root.path().join("corpus");
     for number in 0..40 {
         let folder = corpus.join(format!("dev{number:02}"));

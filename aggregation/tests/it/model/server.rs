@@ -11,7 +11,7 @@ use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::journal::{JournalError, Key, Record, Slot, Unanswered};
 use tacit_aggregation::params::RoundTerms;
-use tacit_aggregation::server::{Abort, Phase, Receipt, ServerError, Session, Sum};
+use tacit_aggregation::server::{Abort, Phase, Receipt, ServerError, Session, Sum, VectorSummary};
 
 pub(crate) struct Machine {
     terms: Arc<RoundTerms>,
@@ -149,7 +149,9 @@ impl Machine {
         let result = match message {
             ToServer::Advert(advert) => session.advert(Arc::clone(advert), now, store),
             ToServer::Share(message) => session.share(Arc::clone(message), store),
-            ToServer::Vector(upload) => session.vector(&upload.header, &upload.packed, store),
+            ToServer::Vector(upload) => {
+                session.vector(&upload.header, &VectorSummary::of(&upload.packed), store)
+            }
             ToServer::Confirm(confirm) => session.confirm(confirm, store),
             ToServer::Unmask(shares) => session.unmask(shares, store),
         };

@@ -88,7 +88,10 @@ impl Task {
             publisher.retire(tools.batch, self.settings.name(), self.settings.publication.keep)
         });
         match kept {
-            Ok(_) => *tools.changed = true,
+            Ok(retired) => {
+                *tools.changed = true;
+                *tools.retired |= !retired.is_empty();
+            }
             Err(error) => *tools.failure = Some(error),
         }
     }

@@ -33,9 +33,11 @@ impl Task {
                 wanted: self.settings.cohort(),
                 deadline: self.open.as_ref().and_then(|open| open.driver.deadline()),
                 committed: self.row.committed,
+                round_epsilon: self.plan.as_ref().map(|plan| plan.signed.claimed_epsilon()),
                 epsilon: self.epsilon,
                 last: self.last.clone(),
                 problem: self.problem.clone(),
+                shortage: self.shortage.clone(),
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Opening a round, and coming back to one after a crash. Must never begin what plan, task and account do not agree on.
 
+use super::progress::CHECKPOINT_BYTES;
 use super::{Arc, BTreeMap, BTreeSet, ClientId, Closed, Driver, Millis, Phase, Round, Session};
 use crate::account::Account;
 use crate::optimizer::OptimizerState;
@@ -190,6 +191,8 @@ impl Driver {
             deadline,
             reserved: false,
             tried: false,
+            unrecorded: 0,
+            record_after: CHECKPOINT_BYTES,
             announced: BTreeMap::<ClientId, _>::new(),
             noise: setup.noise,
         })

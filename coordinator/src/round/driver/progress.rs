@@ -11,7 +11,7 @@ use tacit_aggregation::server::ServerError;
 use tacit_proto::RoundPlan;
 
 /// Bytes of masked vectors after which the running sum is put on record, so that a restart does not read them again.
-const CHECKPOINT_BYTES: usize = 256 << 20;
+pub(super) const CHECKPOINT_BYTES: usize = 256 << 20;
 
 impl Driver {
     /// Adds vectors to the sum, about `bytes` of them at once; says whether there are more. To be called between events while
@@ -39,7 +39,7 @@ impl Driver {
         let Round::Running(session, _) = &mut self.round else { return Ok(false) };
         let Phase::Confirm(_, summation) = session.phase() else { return Ok(false) };
         let missing: Vec<ClientId> = summation.missing().collect();
-        let (mut added, mut since_checkpoint) = (0, 0);
+        let mut added = 0;
         for &client in &missing {
             if added >= bytes {
                 return Ok(true);
@@ -47,9 +47,9 @@ impl Driver {
             let packed = tools.keeper.vector(client).map_err(FailureReason::Storage)?;
             session.add(client, &packed).map_err(FailureReason::Vector)?;
             added += packed.len();
-            since_checkpoint += packed.len();
-            if since_checkpoint >= CHECKPOINT_BYTES {
-                since_checkpoint = 0;
+            self.unrecorded += packed.len();
+            if self.unrecorded >= self.record_after {
+                self.unrecorded = 0;
                 let Ok(()) = session.checkpoint(tools.keep()).map_err(closing) else { break };
             }
         }

@@ -3,7 +3,7 @@
 use super::{Driver, Event, RoundSetup, TaskState};
 use crate::optimizer::{OptimizerState, ServerOptimizer};
 use crate::plan::PlanSettings;
-use crate::round::{FailureReason, MemoryKeeper, Outcome, Outgoing, Refusal};
+use crate::round::{FailureReason, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Vector};
 use crate::{Account, AdapterVersion, Millis, Reservation};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -11,12 +11,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tacit_aggregation::client::{Advertised, ClientSetup};
 use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::journal::{Record, Slot};
+use tacit_aggregation::messages::{MaskedChunk, MaskedHeader};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_aggregation::server::ServerError;
 use tacit_privacy::{Adjacency, NoiseLaw};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, RoundPlan,
+    ServerMessage,
 };
 
 const CLIENTS: u64 = 6;
@@ -62,7 +65,7 @@ fn open_at(account: Account, learning_rate: f64, now: Millis) -> Hosted {
     let key = CoordinatorKey::from_bytes(&[3; 32]);
     let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");
     let setup = RoundSetup {
-        plan: settings.plan(1, &adapter, &account, &key, None, None).expect("feasible"),
+        plan: settings.plan(1, &adapter, &[], &account, &key, None, None).expect("feasible"),
         coordinator: key.public_key(),
         root: IdentityRoot::from_bytes(&[4; 32]).public_key(),
         invited: (1..=CLIENTS).map(ClientId).collect(),
@@ -98,6 +101,10 @@ fn gather(driver: &mut Hosted) {
 
 /// The advert of a client whose certificate is valid until a Unix second.
 fn advert(plan: &RoundPlan, client: ClientId, not_after: u64) -> ClientMessage {
+    ClientMessage::Advert(Arc::clone(advertised(plan, client, not_after).advert()))
+}
+
+fn advertised(plan: &RoundPlan, client: ClientId, not_after: u64) -> Advertised {
     let mut rng = ChaCha20Rng::seed_from_u64(client.0);
     let root = IdentityRoot::from_bytes(&[4; 32]);
     let identity = IdentityKey::generate(&mut rng);
@@ -110,8 +117,81 @@ fn advert(plan: &RoundPlan, client: ClientId, not_after: u64) -> ClientMessage {
         identity: Arc::new(identity),
         parent: plan.parents[0],
     };
-    let advertised = Advertised::new(setup, 0, &mut rng).expect("admitted");
-    ClientMessage::Advert(Arc::clone(advertised.advert()))
+    Advertised::new(setup, 0, &mut rng).expect("admitted")
+}
+
+/// Counts the records of running sums.
+#[derive(Default)]
+struct Checkpoints {
+    keeper: MemoryKeeper,
+    count: usize,
+}
+
+impl Keeper for Checkpoints {
+    fn record(&mut self, record: &Record) {
+        self.count += usize::from(record.key().slot == Slot::Checkpoint);
+    }
+
+    fn append(&mut self, header: &MaskedHeader, chunk: &MaskedChunk) -> Result<Vector, String> {
+        self.keeper.append(header, chunk)
+    }
+
+    fn stored(&mut self, header: &MaskedHeader) -> Result<Vector, String> {
+        self.keeper.stored(header)
+    }
+
+    fn vector(&self, client: ClientId) -> Result<Vec<u8>, String> {
+        self.keeper.vector(client)
+    }
+
+    fn discard(&mut self, client: ClientId) -> Result<(), String> {
+        self.keeper.discard(client)
+    }
+}
+
+#[test]
+fn the_running_sum_is_put_on_record_however_little_is_added_at_once() {
+    let Hosted { mut driver, mut account, .. } = open(Account::new(), 1.0);
+    let (plan, mut keeper) = (driver.plan().clone(), Checkpoints::default());
+    let mut say = |driver: &mut Driver, keeper: &mut Checkpoints, from, message| {
+        let outgoing = driver.handle(Event::Message { from, message }, 1, &mut account, keeper);
+        assert!(!outgoing.iter().any(|one| matches!(one, Outgoing::Refuse(_))), "{outgoing:?}");
+    };
+    let members: Vec<ClientId> = (1..=CLIENTS).map(ClientId).collect();
+    for &client in &members {
+        say(&mut driver, &mut keeper, client, advert(&plan, client, u64::MAX));
+    }
+    let shared: Vec<_> = members
+        .iter()
+        .map(|&client| {
+            let shown = driver.round().message_for(client);
+            let Some(ServerMessage::Cohort { list, adverts }) = shown else { panic!("{shown:?}") };
+            advertised(&plan, client, u64::MAX).share(&list, &adverts, 0).expect("an honest server")
+        })
+        .collect();
+    let mut waiting = Vec::new();
+    for (&client, (state, message)) in members.iter().zip(shared) {
+        say(&mut driver, &mut keeper, client, ClientMessage::Share(message));
+        waiting.push(state);
+    }
+    let vector = RingVector::new(plan.privacy.bits, &[1; DIMENSION]).expect("fits");
+    for (&client, state) in members.iter().zip(waiting) {
+        let shown = driver.round().message_for(client);
+        let Some(ServerMessage::Shares(deliveries)) = shown else { panic!("{shown:?}") };
+        let (_, upload) = state.mask(&deliveries, vector.clone()).expect("an honest server");
+        driver.record_after = 2 * upload.packed.len();
+        say(&mut driver, &mut keeper, client, ClientMessage::MaskedHeader(upload.header));
+        let chunk = MaskedChunk { offset: 0, bytes: upload.packed };
+        say(&mut driver, &mut keeper, client, ClientMessage::MaskedChunk(chunk));
+    }
+    assert_eq!((driver.round().step(), keeper.count), ("confirm", 0));
+    // One vector at a time, as the engine does it between messages.
+    let mut calls = 1;
+    while driver.work(1, 2, &mut account, &mut keeper) {
+        calls += 1;
+    }
+    assert!(calls >= members.len(), "{calls} calls");
+    assert_eq!(keeper.count, members.len() / 2, "a restart reads two vectors again, not all of them");
 }
 
 /// What an attempt at the first round of the same task reserves.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use tacit_aggregation::Step;
 use tacit_aggregation::messages::MaskedHeader;
-use tacit_aggregation::server::ServerError;
+use tacit_aggregation::server::{ServerError, VectorSummary};
 use tacit_client::Budget;
 use tacit_client::ledger::{Contradiction, LedgerError};
 use tacit_client::participant::Joined;
@@ -102,16 +102,49 @@ fn a_vector_that_rots_before_it_is_whole_is_sent_again() {
     flip(&part, 3);
     let target = world.life().ask(async |handle| handle.target(header.client, name(1)).await).unwrap();
     let rest = vec![0; header.length as usize - fs::metadata(&part).unwrap().len() as usize];
-    target.folder.append(&header, header.length - rest.len() as u64, &rest).unwrap();
-    let refused = target.folder.sync(&header).unwrap_err();
+    let mut writer = target.folder.writer(&header).unwrap();
+    writer.append(header.length - rest.len() as u64, &rest).unwrap();
+    let refused = writer.finish().unwrap_err();
     assert!(matches!(refused, VectorError::Digest { client } if client == header.client), "{refused}");
     assert!(refused.to_string().contains("sent again"), "{refused}");
-    // Its word that everything is there is not taken for it.
-    let whole = world.life().ask(async |handle| handle.whole(header.client, name(1)).await);
-    assert!(matches!(whole, Err(Refused::Round(Refusal::Upload { .. }))), "{whole:?}");
+    // Something else that is whole is not taken for it.
+    let other = VectorSummary::of(&rest);
+    let whole = world.life().ask(async |handle| handle.whole(header.client, name(1), other).await);
+    let refused = matches!(&whole, Err(Refused::Round(Refusal::Protocol { error, .. }))
+        if *error == ServerError::VectorDigest { client: header.client });
+    assert!(refused, "{whole:?}");
     world.machines[0].disconnected();
     assert!(world.round(1, &mut |_| ()).committed);
     assert!(world.machines[0].seen[&1].acknowledged);
+}
+
+#[test]
+fn a_vector_that_rots_between_disk_and_round_is_sent_again() {
+    for announced_again in [false, true] {
+        let mut world = World::new(33);
+        let header = until_upload_begins(&mut world, 0, 1);
+        // It was found to be whole, and is not what it was when the round takes it.
+        let vector = vector_file(&world.site.vectors(), &name(1), &header, "vector");
+        fs::write(&vector, vec![0; header.length as usize]).unwrap();
+        if announced_again {
+            world.kill_coordinator();
+            let message = ClientMessage::MaskedHeader(header.clone());
+            let sent = world.life().ask(async |handle| handle.message(header.client, name(1), message).await);
+            assert_eq!(sent.unwrap().resume_at, 0);
+        } else {
+            let rotten = VectorSummary::of(&fs::read(&vector).unwrap());
+            let whole = world.life().ask(async |handle| handle.whole(header.client, name(1), rotten).await);
+            let Err(Refused::Round(Refusal::Protocol { error, .. })) = whole else { panic!("{whole:?}") };
+            assert!(
+                matches!(error, ServerError::VectorDigest { client } if client == header.client),
+                "{error}"
+            );
+            world.machines[0].disconnected();
+        }
+        assert!(!vector.exists());
+        assert!(world.round(1, &mut |_| ()).committed);
+        assert!(world.machines[0].seen[&1].acknowledged);
+    }
 }
 
 #[test]
@@ -239,7 +272,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let part = vector_file(&world.site.vectors(), &name(1), &header, "part");
     symlink("/dev/full", &part).unwrap();
     let target = world.life().ask(async |handle| handle.target(header.client, name(1)).await).unwrap();
-    let refused = target.folder.append(&header, 0, &[1; 10]).unwrap_err();
+    let refused = target.folder.writer(&header).unwrap().append(0, &[1; 10]).unwrap_err();
     let named = matches!(&refused, VectorError::Disk { path, .. } if *path == part);
     assert!(named && refused.to_string().contains("free space"), "{refused}");
     fs::remove_file(&part).unwrap();

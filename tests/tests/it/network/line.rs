@@ -9,7 +9,7 @@ use tacit_aggregation::identity::{ClientId, Membership};
 use tacit_aggregation::messages::{MaskedChunk, MaskedHeader};
 use tacit_aggregation::{Digest, Step};
 use tacit_coordinator::engine::Refused;
-use tacit_coordinator::vectors::{Stored, VectorError};
+use tacit_coordinator::vectors::VectorError;
 use tacit_proto::connection::{Server, TransportKey};
 use tacit_proto::fleet::{CheckIn, Offer, ReadyUpdate, Receive, Received, RoundName, Send, Sent, UploadPart};
 use tacit_proto::ledger::{LedgerProof, Prove};
@@ -115,16 +115,14 @@ impl Line for Life {
         chunk: MaskedChunk,
     ) -> Result<(Option<PathBuf>, bool), Trouble> {
         let target = self.ask(async |handle| handle.target(client, round.clone()).await)?;
-        target.folder.append(&target.header, chunk.offset, &chunk.bytes)?;
+        target.folder.writer(&target.header)?.append(chunk.offset, &chunk.bytes)?;
         Ok((Some(vector_file(&self.vectors, round, header, "part")), false))
     }
 
     fn whole(&self, client: ClientId, round: &RoundName, header: &MaskedHeader) -> Result<bool, Trouble> {
         let target = self.ask(async |handle| handle.target(client, round.clone()).await)?;
-        if target.folder.sync(header)? != Stored::Whole {
-            return Ok(false);
-        }
-        self.ask(async |handle| handle.whole(client, round.clone()).await)?;
+        let Some(vector) = target.folder.writer(header)?.finish()? else { return Ok(false) };
+        self.ask(async |handle| handle.whole(client, round.clone(), vector).await)?;
         Ok(true)
     }
 

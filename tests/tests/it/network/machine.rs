@@ -6,7 +6,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use tacit_aggregation::messages::{CohortList, MaskedHeader};
+use tacit_aggregation::messages::{CohortList, MaskedChunk, MaskedHeader};
 use tacit_aggregation::{Digest, Step};
 use tacit_client::accounts::Accounts;
 use tacit_client::folder::Folder;
@@ -18,8 +18,9 @@ use tacit_proto::fleet::{ReadyUpdate, Received, RoundName, Sent};
 use tacit_proto::ledger::Prove;
 use tacit_proto::{ClientMessage, RoundPlan, ServerMessage, SignedPlan, Wire as _};
 
-/// Bytes of a vector that are sent at once: a few chunks for a whole one.
+/// Bytes of a vector that are sent at once, and more of a long one: a few chunks for a whole one.
 const CHUNK: usize = 7;
+const MOST_CHUNKS: u64 = 16;
 
 /// What became of something that a machine did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +106,14 @@ impl Machine {
         self.process = Some(Process { folder, accounts, watch, round, sent: None, upload: None });
     }
 
+    /// SIGKILL.
+    pub(super) fn stop(&mut self) {
+        self.process = None;
+    }
+
     /// SIGKILL, and a new process.
     pub(super) fn kill(&mut self) {
-        self.process = None;
+        self.stop();
         self.start();
     }
 
@@ -128,9 +134,25 @@ impl Machine {
         self.process.as_ref().and_then(|process| Some(process.round.as_ref()?.name().round))
     }
 
+    /// Whether it has had a part in a round, and is in none now.
+    pub(super) fn has_left(&self, round: u64) -> bool {
+        self.seen.contains_key(&round) && self.in_round().is_none()
+    }
+
     /// Whether the coordinator has acknowledged its answer to a step of the round that it is in.
     pub(super) fn has_answered(&self, step: Step) -> bool {
         self.process.as_ref().is_some_and(|process| process.sent >= Some(step))
+    }
+
+    /// The vector that is announced, and not acknowledged yet.
+    pub(super) fn uploads(&self) -> Option<&MaskedHeader> {
+        self.process.as_ref()?.upload.as_ref().map(|(header, _)| header)
+    }
+
+    /// All of the vector that it uploads, as one chunk.
+    pub(super) fn vector(&self) -> MaskedChunk {
+        let round = self.process.as_ref().and_then(|process| process.round.as_ref()).expect("it is in one");
+        round.chunks(0).into_iter().next().expect("it uploads")
     }
 
     /// Does the next thing, if there is one.
@@ -163,7 +185,7 @@ impl Machine {
         let silent = self.leaves == Some(Step::Advertise);
         let Process { folder, accounts, round, .. } = self.process.as_mut().expect("it runs");
         let update = Update::load(folder, &name.task).expect("good");
-        let update = match update.filter(|update| signed.parents().contains(&update.parent)) {
+        let update = match update.filter(|update| update.serves(&plan)) {
             Some(update) => update,
             None => {
                 let update = trained(self.seed, &plan, training, now);
@@ -249,7 +271,7 @@ impl Machine {
             }
             return Ok(Did::Something);
         };
-        chunk.bytes.truncate(CHUNK);
+        chunk.bytes.truncate(CHUNK.max((header.length / MOST_CHUNKS) as usize));
         let end = offset + chunk.bytes.len() as u64;
         let part = line.part(client, name, header, chunk);
         match judged(part)? {
@@ -364,6 +386,7 @@ fn trained(seed: u64, plan: &RoundPlan, parent: Digest, now: u64) -> Update {
     Update {
         task: plan.task.clone(),
         parent,
+        recipe: plan.recipe(),
         trained_at: now,
         tokens: 1,
         losses: [2.0, 1.0],

@@ -8,7 +8,9 @@ use rand_chacha::rand_core::SeedableRng as _;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tacit_aggregation::identity::{Certificate, Rate};
+use tacit_aggregation::identity::{Certificate, IdentityKey, Rate};
+use tacit_client::Member;
+use tacit_client::credentials::Credentials;
 use tacit_client::keys::ClientKeys;
 use tacit_coordinator::files::write_json;
 use tacit_coordinator::identity::{Admission, Issued, Office};
@@ -18,7 +20,13 @@ use tacit_coordinator::task::TaskSettings;
 use tacit_coordinator::tls::ServerCertificate;
 use tacit_proto::Wire as _;
 use tacit_proto::connection::{Server, TransportKey, Trust};
+use tacit_proto::fleet::{UploadPart, Uploaded};
+use tacit_proto::services::fleet::fleet_client::FleetClient;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 
 use super::line::Wire;
 
@@ -27,25 +35,37 @@ const FAR: u64 = 4_000_000_000;
 /// When the roster was signed.
 const LONG_AGO: u64 = 1_600_000_000;
 
+/// An upload that goes on.
+pub(super) type Upload = JoinHandle<Result<Uploaded, Status>>;
+
 pub(super) struct Premises {
     pub(super) data: DataFolder,
     pub(super) settings: ServerSettings,
     pub(super) runtime: Runtime,
     /// Transport certificates and their keys.
     pub(super) clients: Vec<(Vec<u8>, TransportKey)>,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl Premises {
     /// All of that, and the machines with an engine of their own that sets up a task.
     pub(super) fn new(seed: u64, task: TaskSettings) -> (Self, World) {
-        Self::with_rate(seed, task, None)
+        Self::new_in(quick_folder(), seed, task)
+    }
+
+    /// As [`Self::new`], in a folder; the coordinator's data is in `coordinator` there.
+    pub(super) fn new_in(folder: tempfile::TempDir, seed: u64, task: TaskSettings) -> (Self, World) {
+        Self::with_rate(folder, seed, task, None)
     }
 
     /// The same; with a rate, the coordinator has a roster of everybody, with one period that lasts for all time.
-    pub(super) fn with_rate(seed: u64, task: TaskSettings, rate: Option<Rate>) -> (Self, World) {
+    pub(super) fn with_rate(
+        folder: tempfile::TempDir,
+        seed: u64,
+        task: TaskSettings,
+        rate: Option<Rate>,
+    ) -> (Self, World) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let folder = quick_folder();
         let mut office = Office::init(&folder.path().join("root"), &mut rng).unwrap();
         let data = DataFolder::new(folder.path().join("coordinator"));
         let settings = ServerSettings {
@@ -89,10 +109,39 @@ impl Premises {
         (Self { data, settings, runtime: runtime.unwrap(), clients, trust }, world)
     }
 
+    /// What a client's folder has of it after enrolment.
+    pub(super) fn credentials(&self, client: usize, member: &Member) -> Credentials {
+        let (certificate, key) = &self.clients[client];
+        let appointment = self.data.appointment().unwrap();
+        let issued = tacit_proto::enrolment::Credentials {
+            certificate: member.certificate.clone(),
+            transport_certificate: certificate.clone(),
+            root: member.root,
+            coordinator: member.coordinator,
+            coordinator_signature: appointment.signature(),
+        };
+        let identity = IdentityKey::from_bytes(&member.identity.to_bytes());
+        let transport = TransportKey::new(IdentityKey::from_bytes(&key.to_bytes()));
+        let keys = ClientKeys { identity, transport };
+        Credentials::new(keys, issued, [0; 32], Some(&member.root), 0).unwrap()
+    }
+
     /// A client's way to a coordinator at an address.
     pub(super) fn wire<'a>(&'a self, client: usize, address: &str, version: &'a str) -> Wire<'a> {
         let (certificate, key) = &self.clients[client];
         let server = Server::new(address, self.trust.clone()).unwrap();
         Wire { runtime: &self.runtime, server, certificate, key, version, base_model: BASE_MODEL }
+    }
+    /// A client's upload in a stream of its own: what is sent to it, and how it ends.
+    pub(super) fn stream(&self, client: usize, address: &str) -> (mpsc::Sender<UploadPart>, Upload) {
+        let (sender, parts) = mpsc::channel(1);
+        let wire = self.wire(client, address, "0.2.0");
+        let channel = self.runtime.block_on(wire.server.connect(Some((wire.certificate, wire.key))));
+        let mut client = FleetClient::new(channel.unwrap());
+        let upload = async move {
+            let uploaded = client.upload(ReceiverStream::new(parts)).await;
+            uploaded.map(Response::into_inner)
+        };
+        (sender, self.runtime.spawn(upload))
     }
 }

@@ -1,32 +1,43 @@
 //! The coordinator's own program, killed while clients speak to it over TLS. Must never reach into its folder while it lives.
 
+use super::life::quick_folder;
 use super::line::Line as _;
 use super::machine::Did;
 use super::premises::Premises;
-use super::world::{CLIENTS, World, settings};
-use std::io::{BufRead as _, BufReader};
+use super::world::{CLIENTS, World, settings, task};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 use tacit_aggregation::identity::{ClientId, Rate};
 use tacit_aggregation::params::TaskName;
 use tacit_coordinator::RosterSettings;
-use tacit_coordinator::crash::VARIABLE;
+use tacit_coordinator::enrolment::Presence;
 use tacit_coordinator::files::write_json;
 use tacit_coordinator::identity::{Office, Roll};
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::{secrets, system_clock};
+use tacit_coordinator::store::{RocksStore, Store as _};
 use tacit_coordinator::task::TaskSettings;
+use tacit_proto::crash::VARIABLE;
+use tacit_proto::fleet::{Download, Report};
+use tacit_proto::ledger::Prove;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Response;
+use tonic::metadata::MetadataMap;
 
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Passes over all clients within which a round has to end.
 const MOST_PASSES: usize = 3_000;
 
-/// The program, which cargo builds beside this one.
-fn program() -> PathBuf {
+/// A program, which cargo builds beside this one.
+pub(super) fn program(name: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap();
-    let program = here.ancestors().nth(2).unwrap().join("tacit-coordinator");
+    let program = here.ancestors().nth(2).unwrap().join(name);
     assert!(
         program.is_file(),
         "{} is not there: build it, `cargo build --workspace --bins`",
@@ -35,33 +46,70 @@ fn program() -> PathBuf {
     program
 }
 
+/// The coordinator's program, to listen at an address, started by a shell that does something first.
+pub(super) fn serve(premises: &Premises, address: &str, first: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first}exec \"$0\" \"$@\"")]).arg(program("tacit-coordinator"));
+    command.arg("serve").arg(premises.data.path()).args(["--json", "--listen", address]);
+    // What it says goes through a pipe, for which there is always room.
+    command.env("RUST_LOG", "off").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// A coordinator's process.
-struct Process {
-    child: Child,
-    address: String,
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) address: String,
 }
 
 impl Process {
     /// Starts one; it dies after its n-th commit, if that is given.
     fn start(premises: &Premises, dies_at: Option<u64>) -> Option<Self> {
-        let mut command = Command::new(program());
-        command.arg("serve").arg(premises.data.path()).args(["--json", "--listen", "127.0.0.1:0"]);
-        command.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::start_at(premises, "127.0.0.1:0", dies_at)
+    }
+
+    /// Starts one that listens at an address.
+    pub(super) fn start_at(premises: &Premises, address: &str, dies_at: Option<u64>) -> Option<Self> {
+        let mut command = serve(premises, address, "");
         if let Some(commit) = dies_at {
             command.env(VARIABLE, commit.to_string());
         }
+        let process = Self::launch(command);
+        assert!(process.is_ok() || dies_at.is_some(), "it does not start: {process:?}");
+        process.ok()
+    }
+
+    /// Starts one; what it said when it ends before it listens.
+    pub(super) fn launch(mut command: Command) -> Result<Self, String> {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut process = Self { child, address: String::new() };
         let Ok(said) = serde_json::from_str::<serde_json::Value>(&line) else {
-            assert!(dies_at.is_some(), "it does not start: {:?}", child.wait());
-            child.wait().unwrap();
-            return None;
+            return Err(process.last_words());
         };
-        Some(Self { child, address: said["address"].as_str().unwrap().to_owned() })
+        said["address"].as_str().unwrap().clone_into(&mut process.address);
+        Ok(process)
     }
 
-    fn is_dead(&mut self) -> bool {
+    /// Waits until it has ended; what it said.
+    pub(super) fn last_words(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().expect("asked once").read_to_string(&mut said).unwrap();
+        self.child.wait().unwrap();
+        said
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(super) fn stop(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    pub(super) fn is_dead(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 }
@@ -94,8 +142,7 @@ fn play(premises: &Premises, world: &mut World, round: u64, deaths: &mut Vec<u64
             }
             let address = process.as_ref().expect("just started").address.clone();
             let machine = &mut world.machines[place];
-            let joined = machine.seen.contains_key(&round);
-            if joined && machine.in_round().is_none() {
+            if machine.has_left(round) {
                 over += 1;
                 continue;
             }
@@ -142,7 +189,7 @@ fn drawn(colluders: u32) -> TaskSettings {
 
 #[test]
 fn a_drawn_cohort_goes_through_deaths_as_well() {
-    let (premises, mut world) = Premises::with_rate(73, drawn(1), Some(Rate::ONE));
+    let (premises, mut world) = Premises::with_rate(quick_folder(), 73, drawn(1), Some(Rate::ONE));
     world.stop();
     let kills = play(&premises, &mut world, 1, &mut vec![3, 5, 2, 4]);
     assert!(kills >= 4, "{kills} kills");
@@ -158,7 +205,7 @@ fn a_drawn_cohort_goes_through_deaths_as_well() {
 
 #[test]
 fn who_is_not_drawn_is_told_and_not_counted() {
-    let (premises, mut world) = Premises::with_rate(74, drawn(1), Rate::new(1, 2));
+    let (premises, mut world) = Premises::with_rate(quick_folder(), 74, drawn(1), Rate::new(1, 2));
     let offered = |world: &World| -> Vec<bool> {
         let board = world.life().handle.board();
         let view = board.borrow().tasks[&super::world::task()].clone();
@@ -210,7 +257,7 @@ fn who_is_not_drawn_is_told_and_not_counted() {
 
 /// Has an operator's command take a roster in; what it says when it does not.
 fn import(premises: &Premises, process: &Process, file: &Path) -> Result<(), String> {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("tacit-coordinator"));
     command.args(["client", "roster"]).arg(file).arg("--data").arg(premises.data.path());
     let output = command.args(["--coordinator", &process.address]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -263,6 +310,44 @@ fn an_old_version_is_told_and_takes_no_part() {
 }
 
 #[test]
+fn published_files_come_compressed_and_nothing_else_does() {
+    let (premises, mut world) = Premises::new(73, settings());
+    let board = world.life().handle.board();
+    let manifest = board.borrow().tasks[&task()].channels.clone().unwrap().training.signed;
+    let manifest = manifest.verify(&world.site.key.public_key()).unwrap().clone();
+    world.stop();
+    let process = Process::start(&premises, None).unwrap();
+    let line = premises.wire(0, &process.address, "0.2.0");
+    let encoding = |metadata: &MetadataMap| metadata.get("grpc-encoding").is_some();
+    for file in &manifest.files {
+        for offset in [0, file.size / 2] {
+            let got = line.call(PATIENCE, async |mut client| {
+                let mut answer = client.download(Download { digest: file.digest, offset }).await?;
+                let (compressed, mut bytes) = (encoding(answer.metadata()), Vec::new());
+                while let Some(part) = answer.get_mut().message().await? {
+                    bytes.extend(part.bytes);
+                }
+                Ok(Response::new((compressed, bytes)))
+            });
+            // Offsets are of the file, not of what is on the wire.
+            let (compressed, bytes) = got.unwrap();
+            assert!(compressed);
+            let whole =
+                std::fs::read(premises.data.path().join("blobs").join(hex::encode(file.digest))).unwrap();
+            assert_eq!(bytes, whole[offset as usize..]);
+        }
+    }
+    let ask = Prove { since: 0, rounds: Vec::new() };
+    let compressed = line.call(PATIENCE, async |mut client| {
+        let proved = encoding(client.prove(ask).await?.metadata());
+        let (problem, evidence) = ("a".repeat(4_000), Vec::new());
+        let reported = encoding(client.report(Report { problem, evidence }).await?.metadata());
+        Ok(Response::new([proved, reported]))
+    });
+    assert_eq!(compressed.unwrap(), [false, false]);
+}
+
+#[test]
 fn ten_thousand_garbage_connections_shut_nobody_out() {
     const CONNECTIONS: usize = 10_000;
     const AT_ONCE: usize = 100;
@@ -300,6 +385,37 @@ fn ten_thousand_garbage_connections_shut_nobody_out() {
     assert!(task.expect("it is served").is_some());
     stop.send(()).unwrap();
     premises.runtime.block_on(serving).unwrap().unwrap();
+}
+
+#[test]
+fn who_was_heard_of_is_known_after_an_orderly_end() {
+    let (premises, mut world) = Premises::new(74, settings());
+    world.stop();
+    let coordinator =
+        premises.runtime.block_on(async { Coordinator::start(&premises.data, &premises.settings) });
+    let coordinator = coordinator.unwrap();
+    let address = coordinator.address().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = premises.runtime.spawn(coordinator.serve(async {
+        let _ = stopped.await;
+    }));
+    let before = system_clock() / 60_000 * 60;
+    premises.wire(0, &address, "0.2.0").check_in(Vec::new()).unwrap();
+    stop.send(()).unwrap();
+    premises.runtime.block_on(serving).unwrap().unwrap();
+    // Connections that are just being closed may hold it for a moment.
+    let opened = || {
+        std::thread::sleep(Duration::from_millis(20));
+        RocksStore::open(&premises.data.store()).ok()
+    };
+    let store = Arc::new((0..500).find_map(|_| opened()).expect("nobody serves it"));
+    let epoch = store.lease().unwrap();
+    let clients = [0, 1].map(|place| world.machines[place].member.certificate.client);
+    let [heard, never] = clients.map(|client| Presence::new(store.clone(), epoch).last(client).unwrap());
+    assert!(
+        (before..=system_clock() / 1_000).contains(&heard.unwrap()) && never.is_none(),
+        "{heard:?}, {never:?}"
+    );
 }
 
 /// A connection that is none: closed at once, plain text, noise, half a greeting.

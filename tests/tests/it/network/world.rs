@@ -4,20 +4,19 @@
 use super::brittle::Death;
 use super::life::{Life, Site, quick_folder};
 use super::machine::{Did, Machine, Seen, Silence, draw, round_folder};
+use super::sum::{Contribution, mean_of, moved};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tacit_aggregation::Step;
-use tacit_aggregation::context::Context;
 use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::messages::{ShareKind, UnmaskShares};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
 use tacit_client::ledger::Verdict;
 use tacit_client::participant::JoinSecrets;
-use tacit_client::{Limits, Member, contribute};
+use tacit_client::{Limits, Member};
 use tacit_coordinator::account::{Account, Entries};
 use tacit_coordinator::engine::tables::{End, Journal, Rounds, Stage, States};
 use tacit_coordinator::engine::{EngineError, Stopped};
@@ -27,7 +26,7 @@ use tacit_coordinator::store::Records;
 use tacit_coordinator::task::{PublicationSettings, Schedule, TaskSettings};
 use tacit_coordinator::{AdapterVersion, PlanSettings, ServerOptimizer};
 use tacit_privacy::ledger::{self, Entry};
-use tacit_privacy::{Adjacency, Clipped, NoiseLaw, RotationSeed, RoundMechanism, decode_sum};
+use tacit_privacy::{Adjacency, NoiseLaw};
 use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
 use tacit_proto::fleet::RoundName;
 use tacit_proto::{
@@ -135,6 +134,11 @@ pub(super) fn settings() -> TaskSettings {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        Self::of(seed, settings())
+    }
+
+    /// Everything anew, with a task of these settings.
+    pub(super) fn of(seed: u64, settings: TaskSettings) -> Self {
         let mut draw = ChaCha20Rng::seed_from_u64(seed);
         let root = IdentityRoot::generate(&mut draw);
         let folder = quick_folder();
@@ -150,7 +154,7 @@ impl World {
             (identity, certificate)
         });
         let members = members.collect();
-        Self::with(seed, folder, site, members, settings(), None)
+        Self::with(seed, folder, site, members, settings, None)
     }
 
     /// A coordinator with one task in a folder, and the members' machines beside it.
@@ -374,9 +378,7 @@ impl World {
             }
         }
         let mean = self.expected_mean(round, participants);
-        let moved = self.adapter.values().iter().zip(&mean);
-        let values = moved.map(|(value, step)| (f64::from(*value) + f64::from(*step)) as f32).collect();
-        self.adapter = AdapterVersion::new(values, *self.adapter.digest()).expect("finite");
+        self.adapter = moved(&self.adapter, &mean);
     }
 
     fn seen(&self, client: ClientId, round: u64) -> (&Machine, &Seen) {
@@ -385,31 +387,18 @@ impl World {
         (machine, &machine.seen[&round])
     }
 
-    /// The mean that follows from updates and noise keys alone, summed in integers.
+    /// The mean that follows from updates and noise keys alone.
     fn expected_mean(&self, round: u64, participants: &[ClientId]) -> Vec<f32> {
-        let (mut sum, mut decoding) = (Vec::new(), None);
-        for &client in participants {
+        let contribution = |&client: &ClientId| {
             let (machine, seen) = self.seen(client, round);
             let signed = seen.plan.as_ref().expect("it joined");
             let plan = signed.verify(&machine.member.coordinator).expect("signed");
             let list = seen.list.as_ref().expect("it was shown the cohort");
-            let mechanism = plan.mechanism(&list.params).expect("covered");
-            let context = Context::new(&plan.terms(), &list.params, &list.root());
-            let rotation = RotationSeed(rotation_seed(context.as_bytes(), &list.root()));
             let mut secrets = draw(machine.seed, round, 1);
             let secrets = JoinSecrets::generate([0; 32], &[0; 32], &seen.delta, &mut secrets);
-            let clipped = Clipped::new(seen.delta.clone(), mechanism.clip()).expect("finite");
-            let ring = contribute(clipped, &mechanism, &rotation, &mut secrets.noise(&context));
-            let ring = ring.expect("clipped for this plan").to_values();
-            sum.resize(ring.len(), 0_u64);
-            sum.iter_mut().zip(ring).for_each(|(sum, value)| *sum += u64::from(value));
-            decoding = Some((mechanism, rotation));
-        }
-        let (mechanism, rotation) = decoding.expect("somebody took part");
-        let sum: Vec<u32> = sum.iter().map(|value| (value % (1 << mechanism.bits())) as u32).collect();
-        let RoundMechanism::Distributed(mechanism) = &mechanism else { panic!("clients add the noise") };
-        let decoded = decode_sum(&sum, mechanism, &rotation).expect("in the ring");
-        decoded.iter().map(|value| (f64::from(*value) / participants.len() as f64) as f32).collect()
+            Contribution { plan, list, delta: &seen.delta, secrets }
+        };
+        mean_of(participants.iter().map(contribution))
     }
 
     /// The store has the adapter that is due, a sound ledger with one debit for everybody who paid, and nothing of the round but
@@ -477,18 +466,4 @@ impl World {
             }
         }
     }
-}
-
-/// The seed of a round's rotation, worked out from the documented derivation: HKDF-SHA256 of the cohort root.
-fn rotation_seed(context: &[u8; 32], root: &[u8; 32]) -> [u8; 32] {
-    let key = hmac(context, &[root]);
-    hmac(&key, &[tacit_aggregation::kdf::ROTATION.as_bytes(), &[1]])
-}
-
-/// HMAC-SHA256 under a key of 32 bytes.
-fn hmac(key: &[u8; 32], message: &[&[u8]]) -> [u8; 32] {
-    let padded = |pad: u8| -> [u8; 64] { std::array::from_fn(|place| key.get(place).unwrap_or(&0) ^ pad) };
-    let mut inner = Sha256::new_with_prefix(padded(0x36));
-    message.iter().for_each(|part| inner.update(part));
-    Sha256::new_with_prefix(padded(0x5c)).chain_update(inner.finalize()).finalize().into()
 }

@@ -5,13 +5,16 @@ use super::entries;
 use super::fleet::{Fleet, Leaves, Out, START};
 use crate::decoders::folder;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use tacit_aggregation::bitmap::Bitmap;
 use tacit_aggregation::client::RoundSecrets;
-use tacit_aggregation::identity::{ClientId, IdentityKey, Rate};
+use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
 use tacit_aggregation::merkle;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::{Participant, Participation};
+use tacit_coordinator::identity::x509::{client_certificate, root_certificate};
+use tacit_coordinator::identity::{Admission, Appointment, Issued, Revocations, Roll};
 use tacit_coordinator::{Event, History, OptimizerState, ServerOptimizer};
 use tacit_privacy::ledger::export::{FIRST_LINE, entry_line, head_line};
 use tacit_privacy::ledger::head::Head;
@@ -241,7 +244,6 @@ fn round(corpus: &mut Corpus) {
     corpus.stored("limits", budget.limits());
 }
 
-/// What no round of five sends or stores.
 /// A plan that demands a roster, and an advert with a proof.
 fn drawn(corpus: &mut Corpus) {
     let fleet = Fleet::new(6, 9).with_roster(1, Rate::ONE);
@@ -253,6 +255,7 @@ fn drawn(corpus: &mut Corpus) {
     corpus.good("wire_advert", advert.to_wire());
 }
 
+/// What no round of five sends or stores.
 fn pieces(corpus: &mut Corpus) {
     corpus.good("envelope", decoders::genuine_envelope());
     let mut altered = decoders::genuine_envelope();
@@ -277,7 +280,9 @@ fn pieces(corpus: &mut Corpus) {
     corpus.bad("merkle_path", [&merkle::leaf(b"x")[..], &[0; 8]].concat());
     corpus.bad("round_secrets", vec![0xff; RoundSecrets::BYTES]);
     corpus.bad("join_secrets", vec![0xff; RoundSecrets::BYTES + 96]);
-    corpus.bad("task_name", b"Rust".to_vec());
+    for bad in ["Rust", ".."] {
+        corpus.bad("task_name", bad.into());
+    }
     let key = IdentityKey::from_bytes(&[3; 32]);
     let signed = [&key.public_key().0[..], &key.sign(b"payload").0, b"payload"].concat();
     corpus.good("signature", signed.clone());
@@ -289,6 +294,7 @@ fn pieces(corpus: &mut Corpus) {
     corpus.stored("rdp_curve", &RdpCurve::gaussian(1.5));
     corpus.stored("participation_book", &ParticipationBook::new());
     published(corpus);
+    issued(corpus);
     let mut history = History::new();
     history.record(4, &[ClientId(3), ClientId(u64::MAX)]);
     corpus.json("history", &history);
@@ -339,6 +345,52 @@ fn published(corpus: &mut Corpus) {
         corpus.bad("signed_manifest", bytes[1..].to_vec());
         corpus.good("signed_manifest", bytes);
     }
+}
+
+/// What an identity root issues.
+fn issued(corpus: &mut Corpus) {
+    let root = IdentityRoot::from_bytes(&decoders::ROOT_KEY);
+    let clients = [ClientId(7), ClientId(u64::MAX)];
+    for client in clients {
+        let (identity, transport) = (IdentityKey::from_bytes(&[4; 32]), IdentityKey::from_bytes(&[5; 32]));
+        let not_after = 4_000_000_000;
+        let admission = Admission {
+            ticket: [1; 32],
+            identity_key: identity.public_key().0,
+            transport_key: transport.public_key().0,
+            note: "Ada's laptop".into(),
+        };
+        let x509 = client_certificate(&root, client, admission.transport_key, not_after).expect("it can be");
+        corpus.good("transport_certificate", x509.clone());
+        corpus.bad("transport_certificate", [&x509[..], &[0]].concat());
+        corpus.json("admission", &admission);
+        let certificate = root.certify(client, identity.public_key(), not_after).to_wire();
+        let issued =
+            Issued { admission, client, not_after, issued_at: 9, certificate, transport_certificate: x509 };
+        corpus.json("issued", &issued);
+    }
+    corpus.bad("transport_certificate", root_certificate(&root).expect("it can be"));
+    let coordinator = CoordinatorKey::from_bytes(&[7; 32]).public_key();
+    corpus.json(
+        "appointment",
+        &Appointment {
+            root: root.public_key().0,
+            root_certificate: root_certificate(&root).expect("it can be"),
+            coordinator: coordinator.0,
+            signature: root.sign(&tacit_proto::enrolment::appointment(&coordinator)).0,
+        },
+    );
+    corpus.json("revocations", &Revocations::from(root.revoke(3, clients.to_vec())));
+    let roster = Roster::new(clients.to_vec());
+    let epoch = EpochTerms {
+        number: 2,
+        not_before: 10,
+        not_after: 20,
+        period_seconds: NonZeroU64::new(3).expect("not zero"),
+        rate: Rate::new(1, 2).expect("a rate"),
+        seed: [8; 32],
+    };
+    corpus.json("roll", &Roll::new(&roster, &root.sign_roster(&roster, epoch)));
 }
 
 #[test]

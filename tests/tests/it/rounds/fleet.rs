@@ -234,14 +234,8 @@ impl Fleet {
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
         let plan = {
             let (adapter, account) = (&self.state.adapter, &self.account);
-            self.settings.plan(
-                round,
-                adapter,
-                account,
-                &self.key,
-                self.noise_key(round).as_ref(),
-                self.roster.clone(),
-            )
+            let noise = self.noise_key(round);
+            self.settings.plan(round, adapter, &[], account, &self.key, noise.as_ref(), self.roster.clone())
         };
         through_wire(&plan.expect("feasible"))
     }
