@@ -10,12 +10,14 @@ mod contact;
 mod play;
 mod status;
 mod throttle;
+mod turns;
 mod versions;
 mod work;
 
 pub use backoff::{RETRY_AFTER, asked as retry_after, is_passing};
 pub(crate) use contact::stored_plans;
 pub use status::{FILE as STATUS_FILE, State, Status, TaskStatus};
+pub use turns::Turns;
 
 use crate::Millis;
 use crate::accounts::Accounts;
@@ -179,6 +181,7 @@ pub struct Daemon {
     line: Line,
     round: Option<Round>,
     training: Option<Training>,
+    turns: Turns,
     contradiction: Option<Contradiction>,
     /// Tasks whose training failed, and when it may be tried again.
     resting: BTreeMap<TaskName, Instant>,
@@ -228,6 +231,7 @@ impl Daemon {
             line: Line::new(channel, stop),
             round: None,
             training: None,
+            turns: Turns::default(),
             resting: BTreeMap::new(),
             undrawn: BTreeSet::new(),
             folder,
@@ -243,6 +247,13 @@ impl Daemon {
         daemon.undrawn.extend(plans);
         daemon.restore()?;
         Ok(daemon)
+    }
+
+    /// The same client, which waits with training for its turn: others in this process train as well.
+    #[must_use]
+    pub fn taking(mut self, turns: Turns) -> Self {
+        self.turns = turns;
+        self
     }
 
     /// Takes up the round that the folder holds.

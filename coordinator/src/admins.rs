@@ -5,46 +5,16 @@ use crate::store::{Batch, Epoch, Records, Store, StoreError, Table};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
+pub use tacit_proto::admin::Role;
 use zeroize::Zeroizing;
 
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
+/// Tokens that there may be.
+const MOST_TOKENS: usize = 1_000;
 /// Before a token's random bytes, so that people and scanners of leaked secrets know what it is.
 const TOKEN_PREFIX: &str = "tacit-admin-";
-
-/// What a token entitles to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// To look.
-    Viewer,
-    /// To everything.
-    Operator,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-        })
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "viewer" => Ok(Self::Viewer),
-            "operator" => Ok(Self::Operator),
-            other => Err(format!("there is no role {other}: choose viewer or operator")),
-        }
-    }
-}
 
 /// Tokens by their SHA-256.
 enum Admins {}
@@ -63,9 +33,37 @@ struct AdminRow {
     created: u64,
 }
 
-/// Why a token cannot be made.
+/// A token as other operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The first eight bytes of its SHA-256, in hexadecimal digits.
+    pub token: String,
+    /// What it entitles to.
+    pub role: Role,
+    /// Whose it is.
+    pub note: String,
+    /// When it was made, in Unix seconds.
+    pub created: u64,
+}
+
+/// Why a token cannot be made, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
+    /// No such token.
+    #[error("there is no token {number}: `token list` shows them")]
+    Unknown {
+        /// What was asked for.
+        number: String,
+    },
+    /// Nobody could give orders any more.
+    #[error("{number} is the only operator's token: make another first")]
+    Last {
+        /// What was asked for.
+        number: String,
+    },
+    /// There are enough.
+    #[error("there are {MOST_TOKENS} tokens: end one first")]
+    TooMany,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,7 +75,7 @@ pub enum AdminError {
 /// Makes a token, which is shown here and nowhere else.
 ///
 /// # Errors
-/// [`StoreError`].
+/// [`AdminError::TooMany`], [`AdminError::Store`].
 pub fn make_token<R: CryptoRng>(
     store: &dyn Store,
     epoch: Epoch,
@@ -85,7 +83,10 @@ pub fn make_token<R: CryptoRng>(
     note: &str,
     now: u64,
     rng: &mut R,
-) -> Result<Zeroizing<String>, StoreError> {
+) -> Result<Zeroizing<String>, AdminError> {
+    if Records(store).keys::<Admins>(&(), None, MOST_TOKENS)?.len() == MOST_TOKENS {
+        return Err(AdminError::TooMany);
+    }
     let token = draw(rng);
     record(store, epoch, &token, role, note, now)?;
     Ok(token)
@@ -130,6 +131,44 @@ pub fn ensure_first<R: CryptoRng>(
     write_whole(file, token.as_bytes())?;
     record(store, epoch, &token, Role::Operator, "made on first start", now)?;
     Ok(true)
+}
+
+/// All tokens, oldest first.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn tokens(store: &dyn Store) -> Result<Vec<Listed>, StoreError> {
+    let rows = Records(store).scan::<Admins>(&(), None, MOST_TOKENS)?;
+    let listed = rows.into_iter().map(|(hash, AdminRow { role, note, created })| Listed {
+        token: number(&hash),
+        role,
+        note,
+        created,
+    });
+    let mut listed: Vec<Listed> = listed.collect();
+    listed.sort_by(|one, other| (one.created, &one.token).cmp(&(other.created, &other.token)));
+    Ok(listed)
+}
+
+/// Ends a token. To be called by one at a time.
+///
+/// # Errors
+/// [`AdminError::Unknown`]; [`AdminError::Last`] for the only operator's; [`AdminError::Store`].
+pub fn revoke_token(store: &dyn Store, epoch: Epoch, wanted: &str) -> Result<(), AdminError> {
+    let rows = Records(store).scan::<Admins>(&(), None, MOST_TOKENS)?;
+    let found = rows.iter().find(|(hash, _)| number(hash) == wanted);
+    let (hash, row) = found.ok_or_else(|| AdminError::Unknown { number: wanted.to_owned() })?;
+    let operators = rows.iter().filter(|(_, row)| row.role == Role::Operator).count();
+    if row.role == Role::Operator && operators == 1 {
+        return Err(AdminError::Last { number: wanted.to_owned() });
+    }
+    let mut batch = Batch::new();
+    batch.delete::<Admins>(hash);
+    Ok(batch.commit(store, epoch)?)
+}
+
+fn number(hash: &[u8; 32]) -> String {
+    hex::encode(&hash[..8])
 }
 
 /// What a token entitles to; none for one that is not known.
@@ -182,6 +221,19 @@ mod tests {
         assert_eq!(role_of(&store, &viewer), Ok(Some(Role::Viewer)));
         assert_eq!(role_of(&store, &viewer[..viewer.len() - 1]), Ok(None));
         assert_eq!(role_of(&store, ""), Ok(None));
+        // They are known by number, and end at once; one operator's stays.
+        let listed = tokens(&store).unwrap();
+        assert_eq!(
+            listed.iter().map(|one| one.note.as_str()).collect::<Vec<_>>(),
+            ["made on first start", "dashboard"]
+        );
+        let last = revoke_token(&store, epoch, &listed[0].token);
+        assert!(matches!(last, Err(AdminError::Last { .. })), "{last:?}");
+        let unknown = revoke_token(&store, epoch, "0011223344556677");
+        assert!(matches!(unknown, Err(AdminError::Unknown { .. })), "{unknown:?}");
+        let second = make_token(&store, epoch, Role::Operator, "second", 10, &mut rng).unwrap();
+        revoke_token(&store, epoch, &listed[0].token).unwrap();
+        assert_eq!((role_of(&store, &first), role_of(&store, &second)), (Ok(None), Ok(Some(Role::Operator))));
         // The store does not know the tokens themselves.
         let rows = store.scan("admins", b"", b"", 9).unwrap();
         let stored: Vec<u8> = rows.into_iter().flat_map(|(key, value)| [key, value].concat()).collect();

@@ -49,6 +49,9 @@ enum Command {
     /// Clients: invitations, requests, admission, exclusion
     #[command(subcommand)]
     Client(admin::ClientCommand),
+    /// Tokens of operators: what each may do, and when it ends
+    #[command(subcommand)]
+    Token(admin::TokenCommand),
     /// Versions of a task's adapter
     #[command(subcommand)]
     Adapter(admin::AdapterCommand),
@@ -74,6 +77,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Round(command) => command.run(),
         Command::Client(command) => command.run(),
         Command::Adapter(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Ledger(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),

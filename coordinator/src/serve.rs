@@ -181,6 +181,7 @@ impl Coordinator {
             clock() / 1000,
             &mut secrets()?,
         )?;
+        let epoch = engine.epoch();
         let presence = Arc::new(Presence::new(Arc::clone(&store), engine.epoch()));
         let enrolment = Arc::new(Enrolment::new(store, engine.epoch(), appointment.clone())?);
         let certificate = match &settings.tls {
@@ -226,6 +227,8 @@ impl Coordinator {
             data: data.clone(),
             coordinator: appointment.coordinator(),
             clock: Arc::clone(&clock),
+            epoch,
+            tokens: Arc::default(),
         };
         let first_token = first.then(|| data.first_token());
         let calls = CallFigures::default();

@@ -1,5 +1,9 @@
 //! What operators ask of a coordinator, as it travels. Must never hold a token: that goes beside the message.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use tacit_aggregation::Digest;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 
@@ -98,6 +102,50 @@ pub enum Order {
     Backup(String),
     /// Writes the ledger into a file on the coordinator's machine.
     ExportLedger(String),
+    /// Makes a token for operators.
+    MakeToken {
+        /// What it entitles to.
+        role: Role,
+        /// Whose it is.
+        note: String,
+    },
+    /// Tokens of operators, never themselves.
+    ListTokens,
+    /// Ends a token, by its number.
+    RevokeToken(String),
+    /// Refuses a machine that waits for the identity root, by its ticket.
+    RefuseRequest(Digest),
+}
+
+/// What an operator's token entitles to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// To look.
+    Viewer,
+    /// To everything.
+    Operator,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "viewer" => Ok(Self::Viewer),
+            "operator" => Ok(Self::Operator),
+            other => Err(format!("there is no role {other}: choose viewer or operator")),
+        }
+    }
 }
 
 impl Order {
@@ -112,6 +160,7 @@ impl Order {
                 | Self::ListClients { .. }
                 | Self::ListAdapters(_)
                 | Self::ListRequests
+                | Self::ListTokens
         )
     }
 }

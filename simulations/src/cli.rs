@@ -2,6 +2,7 @@
 
 mod bars;
 mod bench_secagg;
+mod demo;
 mod load;
 mod plan;
 mod simulate;
@@ -13,13 +14,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tacit_simulations::network;
 use tacit_simulations::output::write_whole;
 use tacit_simulations::report::{Report, html};
 
 /// Simulate a fleet of developers that learns from code it never shows.
 ///
 /// Every developer of the corpus becomes a client with keys and a privacy budget of its own; rounds run through the protocol that
-/// production runs, in one process and in virtual time.
+/// production runs, in one process and in virtual time, or over the network.
 #[derive(Debug, Parser)]
 #[command(name = "tacit-sim", version, about, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -29,8 +31,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a scenario
+    /// Run a scenario in this process
     Run(simulate::Run),
+    /// Run a scenario over the network: one coordinator and many clients, in processes of their own
+    Demo(demo::Demo),
+    /// Many clients in one process, as `demo` starts them; ends with its standard input
+    #[command(hide = true)]
+    Fleet(demo::Together),
+    /// Ends the processes of a `demo` that was killed
+    #[command(hide = true)]
+    Guard {
+        /// The folder to remove
+        folder: Option<PathBuf>,
+    },
     /// Run a scenario again and again with one value changed at a time
     Sweep(sweep::Sweep),
     /// Render the page of a report again
@@ -58,6 +71,12 @@ struct Render {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(run) => run.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Fleet(together) => together.run(),
+        Command::Guard { folder } => {
+            network::guard::serve(folder.as_deref());
+            Ok(())
+        }
         Command::Sweep(sweep) => sweep.run(),
         Command::BenchSecagg(bench) => bench.run(),
         Command::Load(load) => load.run(),

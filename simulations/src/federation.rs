@@ -104,7 +104,7 @@ fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta
         epsilon,
         delta,
         seconds: std::mem::take(&mut record.meter).into_seconds(),
-        virtual_seconds: record.duration as f64 / 1000.0,
+        virtual_seconds: Some(record.duration as f64 / 1000.0),
         failure,
         dropped: std::mem::take(&mut record.dropped),
         clip: record.clip,
@@ -113,7 +113,7 @@ fn describe(round: u64, record: &mut RoundRecord, bits: f64, epsilon: f64, delta
         mean_norm,
         noise_norm,
         local_loss: record.local_loss,
-        traffic: std::mem::take(&mut record.traffic),
+        traffic: Some(std::mem::take(&mut record.traffic)),
     }
 }
 
@@ -122,13 +122,13 @@ fn norm(values: &[f32]) -> f64 {
 }
 
 /// Expected norm of the noise in the mean, in the units of the update.
-fn noise(mechanism: &RoundMechanism, survivors: u32) -> f64 {
+pub(crate) fn noise(mechanism: &RoundMechanism, survivors: u32) -> f64 {
     let deviation = mechanism.total_noise_std(survivors);
     deviation * (mechanism.dimension() as f64).sqrt() / f64::from(survivors)
 }
 
 /// One line about a round.
-fn line(report: &RoundReport) -> String {
+pub(crate) fn line(report: &RoundReport) -> String {
     let seconds: Vec<String> = crate::report::html::PHASES
         .iter()
         .filter_map(|phase| Some(format!("{phase} {:.1}", report.seconds.get(*phase)?)))

@@ -1,4 +1,4 @@
-//! A fleet in one process: the same rounds as production, in virtual time, on real code.
+//! A fleet on real code: in one process, where production's rounds run in virtual time, or over the network in several.
 //!
 //! This crate measures; it must never hold arithmetic or protocol of its own that production would not run.
 
@@ -12,8 +12,10 @@ mod federation;
 mod fleet;
 pub mod load;
 pub mod meter;
+pub mod network;
 pub mod output;
 pub mod plan;
+pub mod process;
 pub mod progress;
 mod random;
 pub mod report;
@@ -21,6 +23,7 @@ mod round;
 pub mod run;
 pub mod sample;
 pub mod scenario;
+pub mod site;
 pub mod sweep;
 mod task;
 #[cfg(test)]

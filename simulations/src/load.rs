@@ -4,7 +4,7 @@
 pub mod bare;
 pub mod client;
 pub mod expected;
-mod line;
+pub(crate) mod line;
 pub mod measure;
 pub mod run;
-pub mod setup;
+pub mod task;

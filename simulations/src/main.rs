@@ -1,4 +1,4 @@
-//! The `tacit-sim` command: fleets in one process.
+//! The `tacit-sim` command: fleets in one process, or in several on one machine.
 
 mod cli;
 

@@ -3,6 +3,7 @@
 
 pub mod html;
 pub(crate) mod multiples;
+pub mod network;
 pub mod panel;
 mod plot;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Skipped;
 use crate::error::SimulationError;
+use crate::report::network::NetworkReport;
 use crate::sample::Excerpt;
 use crate::scenario::Scenario;
 
@@ -30,11 +32,14 @@ pub struct Report {
     pub seed: u64,
     /// Whether vectors were masked; without, the same arithmetic summed them in the clear (`--plain`).
     pub masked: bool,
-    /// Always true: the simulation draws noise, keys and shares from the seed. Production draws them from the operating
-    /// system; whoever knows the seed of a simulation could take its noise off.
+    /// True of every simulation: it draws noise, keys and shares from the seed, and whoever knows the seed could take the noise
+    /// off. Real clients draw them from the operating system.
     pub simulated_noise_is_seeded: bool,
     /// Worker threads; changes the times and nothing else.
     pub threads: usize,
+    /// The processes of a run over the network; left out of a simulation's report, whose clients are in its own process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkReport>,
     /// The code.
     pub corpus: CorpusReport,
     /// The sample that bits per byte are measured on.
@@ -133,11 +138,11 @@ pub struct RoundReport {
     pub delta: f64,
     /// Wall-clock seconds by phase.
     pub seconds: BTreeMap<String, f64>,
-    /// Seconds of virtual time from the plan to the adapter.
-    pub virtual_seconds: f64,
+    /// Seconds of virtual time from the plan to the adapter; null over the network.
+    pub virtual_seconds: Option<f64>,
     /// Why nothing was released; null for a round that released its sum.
     pub failure: Option<String>,
-    /// Clients that dropped out at each step.
+    /// Clients that dropped out at each step; empty over the network, where only the clients know.
     pub dropped: BTreeMap<String, u32>,
     /// The norm that deltas were clipped to.
     pub clip: f64,
@@ -152,8 +157,8 @@ pub struct RoundReport {
     pub noise_norm: Option<f64>,
     /// Mean loss of the clients' first and last local steps, in nats per token. Known to the simulation alone.
     pub local_loss: Option<[f64; 2]>,
-    /// Bytes on the wire.
-    pub traffic: Traffic,
+    /// Bytes on the wire; null over the network, where only the clients know.
+    pub traffic: Option<Traffic>,
 }
 
 /// How long the deltas of one round were before clipping.
@@ -391,7 +396,7 @@ pub(crate) mod tests {
                 epsilon: 0.9 * f64::from(round),
                 delta: 1e-5,
                 seconds: seconds(f64::from(round)),
-                virtual_seconds: 31.5,
+                virtual_seconds: Some(31.5),
                 failure: (round == 2).then(|| "too few <survivors>".to_owned()),
                 dropped: BTreeMap::from([("collect".to_owned(), round)]),
                 clip: 0.5,
@@ -400,12 +405,12 @@ pub(crate) mod tests {
                 mean_norm: Some(0.4),
                 noise_norm: Some(0.3),
                 local_loss: Some([3.1, 2.9]),
-                traffic: Traffic {
+                traffic: Some(Traffic {
                     sent_per_client: 20_000.0,
                     sent_maximum: 21_000,
                     received_per_client: 9_000.0,
                     received_maximum: 9_100,
-                },
+                }),
             })
             .collect();
         let excerpt = Excerpt {
@@ -422,6 +427,7 @@ pub(crate) mod tests {
             masked: true,
             simulated_noise_is_seeded: true,
             threads: 2,
+            network: None,
             corpus: CorpusReport {
                 source: "cargo".to_owned(),
                 digest: "ab".repeat(32),

@@ -6,16 +6,20 @@ use tacit_model::{Adapter, BaseModel};
 
 use crate::compare;
 use crate::completions::complete;
-use crate::corpus::{Corpus, CorpusSource};
+use crate::corpus::{Corpus, CorpusSource, Developer};
 use crate::error::SimulationError;
 use crate::evaluate::bits_per_byte;
 use crate::federation::federate;
 use crate::fleet::Fleet;
 use crate::meter::{Stopwatch, peak_memory};
 use crate::progress::Progress;
-use crate::report::{CorpusReport, EvaluationReport, Report, SCHEMA, Summary, finite};
+use crate::report::network::NetworkReport;
+use crate::report::{
+    Comparison, Completion, CorpusReport, EvaluationReport, Parameters, Report, RoundReport, SCHEMA, Summary,
+    finite,
+};
 use crate::round::RoundContext;
-use crate::sample::{excerpts, prompts};
+use crate::sample::{Excerpt, Prompt, excerpts, prompts};
 use crate::scenario::Scenario;
 use crate::task::Task;
 use crate::workers::Workers;
@@ -62,81 +66,174 @@ pub fn simulate(
     let clock = Stopwatch::start();
     scenario.validate()?;
     let task = Task::new(scenario, model)?;
-    progress.begin("reading the corpus", 1);
-    let corpus = Corpus::read(&options.source, &scenario.corpus)?;
-    progress.end();
-    if corpus.training.len() < scenario.cohort.size as usize {
-        return Err(SimulationError::FleetTooSmall {
-            cohort: scenario.cohort.size,
-            developers: corpus.training.len(),
-            held_out: corpus.held_out.len(),
-        });
-    }
-    let corpus_report = describe(&options.source, &corpus);
-    progress.line(&format!(
-        "{} developers train, {} are held out; corpus sha256 {}",
-        corpus_report.developers,
-        corpus_report.held_out.len(),
-        corpus_report.digest
-    ));
-    let wanted = &scenario.evaluation;
-    let files = excerpts(&corpus.held_out, wanted.files, wanted.bytes_per_file);
-    let prompts = prompts(&corpus.held_out, COMPLETIONS);
-    let sample = Sample::new(files.iter().map(|file| file.text.as_str()), model.tokenizer(), wanted.window)?;
-
+    let mut premises = Premises::read(scenario, model, &options.source, progress)?;
     let mut workers = Workers::start(options.threads, model.decoder())?;
-    let mut fleet = Fleet::new(scenario, corpus.training, model.digest())?;
+    let mut fleet = Fleet::new(scenario, std::mem::take(&mut premises.developers), model.digest())?;
     let state = task.start(scenario)?;
     let parameters = task.parameters(&state, &fleet.coordinator, model)?;
     let context = RoundContext { scenario, task: &task, model, masked: !options.plain, progress };
     let zeros = Adapter::zeros(task.lora.clone(), model.decoder().config())?;
-    let start = bits_per_byte(&mut workers, model, &zeros, &sample, progress)?;
-    finite(|| "held-out bits per byte before training".to_owned(), start)?;
-    progress.line(&format!("before training: {start:.4} bits per byte on {} held-out bytes", sample.bytes()));
+    let sample = &premises.sample;
+    let start = bits_per_byte(&mut workers, model, &zeros, sample, progress)?;
+    progress.line(&before_training(start, sample)?);
 
-    let federated = federate(&context, &mut fleet, &mut workers, &sample, state, start)?;
+    let federated = federate(&context, &mut fleet, &mut workers, sample, state, start)?;
     let comparison = match options.compare {
-        true => Some(compare::compare(&context, &fleet, &mut workers, &sample, &federated.records)?),
+        true => Some(compare::compare(&context, &fleet, &mut workers, sample, &federated.records)?),
         false => None,
     };
-    let adapter = federated.adapter;
-    progress.begin("completing held-out code", 1);
-    let completions = complete(&mut workers, model, &adapter, &prompts, wanted.completion_tokens)?;
-    progress.end();
-    let private = federated.rounds.last().map_or(start, |round| round.heldout_bits_per_byte);
+    let completions = premises.complete(scenario, model, &mut workers, &federated.adapter, progress)?;
+    let results = Results {
+        start,
+        rounds: federated.rounds,
+        stopped_early: federated.stopped_early,
+        epsilon: federated.epsilon,
+        trained: federated.records.iter().map(|record| record.cohort.len() as u64).sum(),
+        training_seconds: federated.training_seconds,
+        wall_seconds: clock.seconds(),
+        parameters,
+        masked: !options.plain,
+        threads: workers.threads(),
+        comparison,
+        completions,
+        network: None,
+    };
+    report(scenario, &premises, results, federated.adapter)
+}
+
+/// What every run begins with, wherever its clients are.
+pub(crate) struct Premises {
+    /// Those who train.
+    pub(crate) developers: Vec<Developer>,
+    pub(crate) sample: Sample,
+    corpus: CorpusReport,
+    files: Vec<Excerpt>,
+    prompts: Vec<Prompt>,
+}
+
+impl Premises {
+    /// Reads the corpus and takes the held-out sample.
+    pub(crate) fn read(
+        scenario: &Scenario,
+        model: &BaseModel,
+        source: &CorpusSource,
+        progress: &dyn Progress,
+    ) -> Result<Self, SimulationError> {
+        progress.begin("reading the corpus", 1);
+        let corpus = Corpus::read(source, &scenario.corpus)?;
+        progress.end();
+        if corpus.training.len() < scenario.cohort.size as usize {
+            return Err(SimulationError::FleetTooSmall {
+                cohort: scenario.cohort.size,
+                developers: corpus.training.len(),
+                held_out: corpus.held_out.len(),
+            });
+        }
+        let described = describe(source, &corpus);
+        progress.line(&format!(
+            "{} developers train, {} are held out; corpus sha256 {}",
+            described.developers,
+            described.held_out.len(),
+            described.digest
+        ));
+        let wanted = &scenario.evaluation;
+        let files = excerpts(&corpus.held_out, wanted.files, wanted.bytes_per_file);
+        let prompts = prompts(&corpus.held_out, COMPLETIONS);
+        let texts = files.iter().map(|file| file.text.as_str());
+        let sample = Sample::new(texts, model.tokenizer(), wanted.window)?;
+        Ok(Self { developers: corpus.training, sample, corpus: described, files, prompts })
+    }
+
+    /// Held-out functions, continued by the base model and by an adapter.
+    pub(crate) fn complete(
+        &self,
+        scenario: &Scenario,
+        model: &BaseModel,
+        workers: &mut Workers,
+        adapter: &Adapter,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Completion>, SimulationError> {
+        progress.begin("completing held-out code", 1);
+        let tokens = scenario.evaluation.completion_tokens;
+        let completions = complete(workers, model, adapter, &self.prompts, tokens)?;
+        progress.end();
+        Ok(completions)
+    }
+}
+
+/// What a run found, wherever its clients were.
+pub(crate) struct Results {
+    /// Bits per byte of the base model.
+    pub(crate) start: f64,
+    pub(crate) rounds: Vec<RoundReport>,
+    pub(crate) stopped_early: Option<String>,
+    /// The largest over clients.
+    pub(crate) epsilon: f64,
+    /// Updates of all cohorts.
+    pub(crate) trained: u64,
+    pub(crate) training_seconds: f64,
+    pub(crate) wall_seconds: f64,
+    pub(crate) parameters: Parameters,
+    pub(crate) masked: bool,
+    pub(crate) threads: usize,
+    pub(crate) comparison: Option<Comparison>,
+    pub(crate) completions: Vec<Completion>,
+    pub(crate) network: Option<NetworkReport>,
+}
+
+/// The line about the base model.
+pub(crate) fn before_training(start: f64, sample: &Sample) -> Result<String, SimulationError> {
+    finite(|| "held-out bits per byte before training".to_owned(), start)?;
+    Ok(format!("before training: {start:.4} bits per byte on {} held-out bytes", sample.bytes()))
+}
+
+/// The report of a run.
+pub(crate) fn report(
+    scenario: &Scenario,
+    premises: &Premises,
+    results: Results,
+    adapter: Adapter,
+) -> Result<Finished, SimulationError> {
+    let Results { start, rounds, comparison, parameters, .. } = results;
+    let private = rounds.last().map_or(start, |round| round.heldout_bits_per_byte);
     let central = comparison.as_ref().and_then(compare::best_central);
-    let trained: usize = federated.records.iter().map(|record| record.cohort.len()).sum();
-    let seconds = federated.training_seconds;
+    let (trained, seconds) = (results.trained as f64, results.training_seconds);
     let summary = Summary {
         heldout_start: start,
         heldout_private: private,
         heldout_federated_plain: comparison.as_ref().and_then(|runs| runs.federated_plain.last().copied()),
         heldout_central: central,
         recovered_share: central.and_then(|central| recovered_share(start, private, central)),
-        dimension: task.dimension,
-        epsilon: federated.epsilon,
+        dimension: parameters.dimension,
+        epsilon: results.epsilon,
         delta: scenario.privacy.delta,
         noise_multiplier: scenario.privacy.noise_multiplier,
-        wall_seconds: clock.seconds(),
-        client_updates_per_second: if seconds > 0.0 { trained as f64 / seconds } else { 0.0 },
+        wall_seconds: results.wall_seconds,
+        client_updates_per_second: if seconds > 0.0 { trained / seconds } else { 0.0 },
         peak_rss_bytes: peak_memory(),
-        rounds_released: federated.rounds.iter().filter(|round| round.failure.is_none()).count() as u64,
+        rounds_released: rounds.iter().filter(|round| round.failure.is_none()).count() as u64,
         adapter_sha256: adapter_digest(&adapter),
     };
+    let sample = &premises.sample;
     let report = Report {
         schema: SCHEMA.to_owned(),
         scenario: scenario.clone(),
         seed: scenario.seed,
-        masked: !options.plain,
-        simulated_noise_is_seeded: true,
-        threads: workers.threads(),
-        corpus: corpus_report,
-        evaluation: EvaluationReport { bytes: sample.bytes(), tokens: sample.score(0.0).tokens, files },
+        masked: results.masked,
+        simulated_noise_is_seeded: results.network.is_none(),
+        threads: results.threads,
+        network: results.network,
+        corpus: premises.corpus.clone(),
+        evaluation: EvaluationReport {
+            bytes: sample.bytes(),
+            tokens: sample.score(0.0).tokens,
+            files: premises.files.clone(),
+        },
         parameters,
-        rounds: federated.rounds,
-        stopped_early: federated.stopped_early,
+        rounds,
+        stopped_early: results.stopped_early,
         comparison,
-        completions,
+        completions: results.completions,
         summary,
     };
     report.check()?;
@@ -239,9 +336,10 @@ mod tests {
             let lost = round.dropped["share"] + round.dropped["collect"];
             assert_eq!(round.survivors, 12 - lost, "{:?}", round.dropped);
             assert!(round.failure.is_none() && round.survivors >= 9);
-            assert!(round.epsilon > 0.0 && round.virtual_seconds > 0.0);
+            assert!(round.epsilon > 0.0 && round.virtual_seconds.is_some_and(|seconds| seconds > 0.0));
             assert!(round.norms.is_some_and(|norms| norms.minimum > 0.0));
-            assert!(round.traffic.sent_per_client > 1_000.0 && round.traffic.received_per_client > 1_000.0);
+            let traffic = round.traffic.as_ref().expect("counted");
+            assert!(traffic.sent_per_client > 1_000.0 && traffic.received_per_client > 1_000.0);
             for phase in ["train", "advertise", "share", "collect", "confirm", "unmask", "evaluate"] {
                 assert!(round.seconds[phase] > 0.0, "{phase}");
             }

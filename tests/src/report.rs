@@ -74,6 +74,9 @@ fn check_json(report: &Value, wrong: &mut Vec<String>) -> String {
     for (place, round) in rounds.iter().enumerate() {
         last_epsilon = check_round(place, round, last_epsilon, wrong);
     }
+    if let Some(network) = report.get("network") {
+        check_network(network, report, rounds, wrong);
+    }
     let Some(summary) = Fields::of(&report["summary"], "summary", wrong) else {
         return String::new();
     };
@@ -115,6 +118,31 @@ fn check_json(report: &Value, wrong: &mut Vec<String>) -> String {
     )
 }
 
+/// Judges what a run over the network says of its processes, and that it says nothing that only its clients know.
+fn check_network(network: &Value, report: &Value, rounds: &[Value], wrong: &mut Vec<String>) {
+    let mut clients = 0;
+    for (kind, least) in [("coordinator", 1), ("client_processes", 1), ("fleet_processes", 0)] {
+        let Some(used) = Fields::of(&network[kind], &format!("network.{kind}"), wrong) else { continue };
+        let processes = used.count("processes", least, wrong).unwrap_or_default();
+        clients += used.count("clients", 0, wrong).unwrap_or_default();
+        used.count("peak_rss_bytes", processes.min(1), wrong);
+        used.number("cpu_seconds", 0.0, wrong);
+    }
+    if report["corpus"]["developers"].as_u64() != Some(clients) {
+        wrong.push(format!("network: its processes have {clients} clients, not one for each developer"));
+    }
+    if report["simulated_noise_is_seeded"] != Value::Bool(false) {
+        wrong.push("simulated_noise_is_seeded is not false, but real clients draw their noise".to_owned());
+    }
+    for (place, round) in rounds.iter().enumerate() {
+        for known_to_clients in ["norms", "local_loss", "traffic"] {
+            if !round[known_to_clients].is_null() {
+                wrong.push(format!("rounds[{place}].{known_to_clients} is not null: only clients know it"));
+            }
+        }
+    }
+}
+
 /// Judges one round and returns its epsilon, which the next one may not fall below.
 fn check_round(place: usize, round: &Value, epsilon_before: f64, wrong: &mut Vec<String>) -> f64 {
     let place_name = format!("rounds[{place}]");
@@ -124,7 +152,8 @@ fn check_round(place: usize, round: &Value, epsilon_before: f64, wrong: &mut Vec
     if fields.count("round", 1, wrong).is_some_and(|number| number != place as u64 + 1) {
         wrong.push(format!("{place_name} is not round {}", place + 1));
     }
-    let cohort = fields.count("cohort", 1, wrong);
+    // Nobody is in the cohort of a round to which too few came.
+    let cohort = fields.count("cohort", 0, wrong);
     let survivors = fields.count("survivors", 0, wrong);
     if survivors > cohort {
         wrong.push(format!("{place_name}: more survivors than members of the cohort"));
@@ -310,6 +339,49 @@ mod tests {
             *report.pointer_mut(place).unwrap() = value;
             let wrong = judge(&report);
             assert!(wrong.len() == 1 && wrong[0].contains(expected), "{place}: {wrong:?} is not {expected}");
+        }
+    }
+
+    /// A report of a run over the network.
+    fn over_the_network() -> Value {
+        let used = |processes: u64, clients: u64| json!({"processes": processes, "clients": clients, "peak_rss_bytes": 9, "cpu_seconds": 1.5});
+        let mut report = good();
+        report["network"] = json!({
+            "coordinator": used(1, 0), "client_processes": used(8, 8), "fleet_processes": used(2, 92),
+            "loopback_bytes": null,
+        });
+        report["corpus"] = json!({"developers": 100});
+        report["simulated_noise_is_seeded"] = json!(false);
+        report
+    }
+
+    #[test]
+    fn a_run_over_the_network_has_processes_and_no_secrets() {
+        assert_eq!(judge(&over_the_network()), Vec::<String>::new());
+        let cases = [
+            (
+                "/network/coordinator/processes",
+                json!(0),
+                "network.coordinator.processes is not a whole number",
+            ),
+            ("/network/client_processes/peak_rss_bytes", json!(0), "network.client_processes.peak_rss_bytes"),
+            ("/network/fleet_processes/clients", json!(91), "its processes have 99 clients"),
+            ("/network/fleet_processes", Value::Null, "network.fleet_processes is not an object"),
+            ("/simulated_noise_is_seeded", json!(true), "real clients draw their noise"),
+        ];
+        for (place, value, expected) in cases {
+            let mut report = over_the_network();
+            *report.pointer_mut(place).unwrap() = value;
+            let wrong = judge(&report);
+            assert!(
+                wrong.iter().any(|wrong| wrong.contains(expected)),
+                "{place}: {wrong:?} is not {expected}"
+            );
+        }
+        for name in ["norms", "local_loss", "traffic"] {
+            let mut report = over_the_network();
+            report["rounds"][1][name] = json!([1.0]);
+            assert_eq!(judge(&report), [format!("rounds[1].{name} is not null: only clients know it")]);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Training beside the loop, on a thread of its own. Must never outlive the loop.
 
+use super::turns::Turns;
 use super::{Daemon, Fault, now};
 use crate::training::{Job, TrainingError};
 use crate::update::Update;
@@ -26,19 +27,23 @@ pub(super) struct Training {
     pub(super) parent: Digest,
     pub(super) recipe: Digest,
     stop: Arc<AtomicBool>,
+    turns: Turns,
     thread: JoinHandle<Result<Update, TrainingError>>,
 }
 
 impl Training {
-    /// Begins.
-    fn start(job: Job) -> Result<Self, TrainingError> {
+    /// Begins, when it is this client's turn.
+    fn start(job: Job, turns: &Turns) -> Result<Self, TrainingError> {
         let (task, parent, recipe) = (job.plan.task.clone(), job.parent, job.plan.recipe());
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let work = move || job.run(&told, now(), &mut ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng)));
+        let (told, mine) = (Arc::clone(&stop), turns.clone());
+        let work = move || {
+            let _turn = mine.wait(&told).ok_or(ModelError::Interrupted { step: 0 })?;
+            job.run(&told, now(), &mut ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng)))
+        };
         let thread = std::thread::Builder::new().name("training".to_owned()).spawn(work);
         let thread = thread.map_err(|error| TrainingError::Threads(error.to_string()))?;
-        Ok(Self { task, parent, recipe, stop, thread })
+        Ok(Self { task, parent, recipe, stop, turns: turns.clone(), thread })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -47,7 +52,10 @@ impl Training {
 
     /// Tells the thread to stop, and waits until it has: a step of training at most.
     fn end(self) -> Result<Update, TrainingError> {
-        self.stop.store(true, Ordering::Relaxed);
+        if !self.is_over() {
+            self.stop.store(true, Ordering::Relaxed);
+            self.turns.wake();
+        }
         self.thread.join().unwrap_or_else(|_| Err(TrainingError::Threads("training panicked".to_owned())))
     }
 }
@@ -56,7 +64,7 @@ impl Daemon {
     /// Begins to train, if nothing else is trained.
     pub(super) fn train(&mut self, job: Job) {
         let task = job.plan.task.clone();
-        match Training::start(job) {
+        match Training::start(job, &self.turns) {
             Ok(training) => {
                 tracing::info!(%task, "training begins");
                 self.training = Some(training);

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tacit_aggregation::Digest;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 use tacit_coordinator::task::TaskSettings;
 use tacit_proto::Channel;
 use tacit_proto::adapter::AdapterLayout;
-use tacit_proto::admin::Order;
+use tacit_proto::admin::{Order, Role};
 
 use super::remote::Remote;
 
@@ -96,6 +97,14 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Refuse a machine that waits for the identity root
+    Refuse {
+        /// Its ticket, as `client requests` shows it
+        #[arg(value_parser = ticket)]
+        ticket: Digest,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Take in what `identity revoke` has written
     Revoke {
         /// The file
@@ -162,6 +171,33 @@ pub(crate) enum AdapterCommand {
     },
 }
 
+/// Tokens of operators.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; it is shown this once
+    Make {
+        /// `viewer`, which may only look, or `operator`
+        role: Role,
+        /// Whose it is, for other operators
+        #[arg(long, default_value = "")]
+        note: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Tokens by number, role and note, never themselves
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a token, at once. The last operator's stays
+    Revoke {
+        /// Its number, as `token list` shows it
+        number: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
 /// The ledger.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
@@ -202,6 +238,12 @@ impl std::str::FromStr for TaskArg {
     fn from_str(name: &str) -> Result<Self, String> {
         TaskName::new(name).map(Self).map_err(|error| error.to_string())
     }
+}
+
+fn ticket(digits: &str) -> Result<Digest, String> {
+    let mut ticket = Digest::default();
+    hex::decode_to_slice(digits, &mut ticket).map_err(|_| "a ticket has 64 hexadecimal digits".to_owned())?;
+    Ok(ticket)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -263,6 +305,7 @@ impl ClientCommand {
                 super::answer(remote.json, &answer, &serde_json::to_string_pretty(&answer)?)
             }
             Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
+            Self::Refuse { ticket, remote } => show(&remote, Order::RefuseRequest(ticket)),
             Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
             Self::Roster { roster, remote } => show(&remote, Order::TakeRoster(read(&roster)?)),
             Self::List { above, limit, silent_days, remote } => {
@@ -293,6 +336,20 @@ impl AdapterCommand {
             Self::Rollback { task, channel, remote } => {
                 show(&remote, Order::RollbackAdapter { task: task.0, channel })
             }
+        }
+    }
+}
+
+impl TokenCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Make { role, note, remote } => {
+                let answer = remote.carry(Order::MakeToken { role, note })?;
+                let token = answer.get("token").and_then(Value::as_str).unwrap_or_default();
+                super::answer(remote.json, &answer, &token)
+            }
+            Self::List { remote } => show(&remote, Order::ListTokens),
+            Self::Revoke { number, remote } => show(&remote, Order::RevokeToken(number)),
         }
     }
 }

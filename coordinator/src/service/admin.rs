@@ -4,7 +4,7 @@ use super::Clock;
 use super::enrolment::status as enrolment_status;
 use super::status::{come_back, refused};
 use crate::account::export;
-use crate::admins::{Role, role_of};
+use crate::admins::{AdminError, Role, make_token, revoke_token, role_of, tokens};
 use crate::engine::tables::{RoundRow, Rounds, Stage};
 use crate::engine::{Handle, Refused};
 use crate::enrolment::{Enrolment, EnrolmentError, Presence};
@@ -12,11 +12,11 @@ use crate::identity::{Issued, Revocations, Roll};
 use crate::publication::{PublicationError, Publisher};
 use crate::roster::Listed;
 use crate::serve::{DataFolder, secrets};
-use crate::store::{Batch, Records, RocksStore, StoreError};
+use crate::store::{Batch, Epoch, Records, RocksStore, StoreError};
 use crate::task::TaskSettings;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::params::TaskName;
 use tacit_proto::admin::{Answer, Order};
@@ -49,6 +49,10 @@ pub struct AdminService {
     pub coordinator: PublicKey,
     /// The time.
     pub clock: Clock,
+    /// The lease under which tokens are written.
+    pub epoch: Epoch,
+    /// Held while tokens are changed.
+    pub tokens: Arc<Mutex<()>>,
 }
 
 /// Why an order is not carried out.
@@ -69,6 +73,15 @@ impl From<Refused> for Failure {
 impl From<EnrolmentError> for Failure {
     fn from(error: EnrolmentError) -> Self {
         Self::Enrolment(error)
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Store(error) => Self::Store(error),
+            other => Self::Bad(other.to_string()),
+        }
     }
 }
 
@@ -327,6 +340,22 @@ impl AdminService {
                 let rng = &mut secrets().map_err(|error| Failure::Bad(error.to_string()))?;
                 let tokens = self.enrolment.invite(count as usize, valid_for, &note, now, rng)?;
                 Ok(json!({ "tokens": tokens, "expires": now + valid_for }))
+            }
+            Order::MakeToken { role, note } => {
+                let rng = &mut secrets().map_err(|error| Failure::Bad(error.to_string()))?;
+                let _one = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                let token = make_token(self.store.as_ref(), self.epoch, role, &note, now, rng)?;
+                Ok(json!({ "token": token.as_str(), "role": role, "note": note }))
+            }
+            Order::ListTokens => Ok(json!(tokens(self.store.as_ref())?)),
+            Order::RevokeToken(number) => {
+                let _one = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                revoke_token(self.store.as_ref(), self.epoch, &number)?;
+                Ok(json!({ "token": number, "revoked": true }))
+            }
+            Order::RefuseRequest(ticket) => {
+                self.enrolment.refuse(&ticket)?;
+                Ok(json!({ "ticket": hex::encode(ticket), "refused": true }))
             }
             Order::ListRequests => Ok(json!(self.enrolment.pending()?)),
             Order::Admit(text) => {

@@ -103,17 +103,23 @@ impl Auditor {
         Self::default()
     }
 
-    /// Takes the next line, with the line feed at its end.
+    /// Takes the next line, with the line feed at its end, and returns its entry if it has one.
     ///
     /// Checks the entry as [`Ledger::push`] does, the participants against the root that it states, and that the epsilon stated
     /// is not below what the participants so far have spent. (It may be above: open reservations count as spent.)
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn line(&mut self, line: &str) -> Result<(), ExportError> {
+    pub fn line(&mut self, line: &str) -> Result<Option<Entry>, ExportError> {
         self.lines += 1;
         let number = self.lines;
         self.take(line).map_err(|problem| ExportError { line: number, problem })
+    }
+
+    /// What each client has spent by the lines so far. Whether the coordinator signed them shows at the end.
+    #[must_use]
+    pub fn book(&self) -> &ParticipationBook {
+        &self.book
     }
 
     /// After the last line: the ledger, if it is the one that the coordinator signed.
@@ -132,9 +138,9 @@ impl Auditor {
         Ok(Audited { ledger, book, head })
     }
 
-    fn take(&mut self, line: &str) -> Result<(), ExportProblem> {
+    fn take(&mut self, line: &str) -> Result<Option<Entry>, ExportProblem> {
         if self.lines == 1 {
-            return as_written(line == FIRST_LINE, "the name of the format");
+            return as_written(line == FIRST_LINE, "the name of the format").map(|()| None);
         }
         as_written(self.head.is_none(), "the end of the file")?;
         if let Some(text) = line.strip_prefix(HEAD) {
@@ -143,7 +149,7 @@ impl Auditor {
                 .map(|()| SignedHead::from_bytes(&bytes))
                 .map_err(|_| ExportProblem::Form { expected: "a head" })?;
             self.head = Some(head);
-            return as_written(head_line(&head) == line, "a head");
+            return as_written(head_line(&head) == line, "a head").map(|()| None);
         }
         let expected = "an entry and its participants";
         let form = || ExportProblem::Form { expected };
@@ -153,9 +159,10 @@ impl Auditor {
         as_written(entry_line(&entry, &participants) == line, expected)?;
         self.ledger.push(&entry)?;
         match entry.event.debit() {
-            Some(debit) => self.debit(&entry, debit, participants),
-            None => as_written(participants.is_empty(), "an entry for which nobody pays"),
+            Some(debit) => self.debit(&entry, debit, participants)?,
+            None => as_written(participants.is_empty(), "an entry for which nobody pays")?,
         }
+        Ok(Some(entry))
     }
 
     /// Debits the participants shown with an entry that has just been appended.
@@ -192,7 +199,7 @@ impl Auditor {
 /// [`ExportError`] names the first line that is wrong.
 pub fn verify(text: &str, coordinator: &[u8; 32]) -> Result<Audited, ExportError> {
     let mut auditor = Auditor::new();
-    text.split_inclusive('\n').try_for_each(|line| auditor.line(line))?;
+    text.split_inclusive('\n').try_for_each(|line| auditor.line(line).map(drop))?;
     auditor.finish(coordinator)
 }
 

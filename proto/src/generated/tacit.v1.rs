@@ -4,7 +4,7 @@
 pub struct Order {
     #[prost(
         oneof = "order::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 40"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 40"
     )]
     pub body: ::core::option::Option<order::Body>,
 }
@@ -69,6 +69,18 @@ pub mod order {
         /// Writes the ledger with its signed head into a file on the coordinator's machine; an auditor needs nothing else.
         #[prost(string, tag = "19")]
         ExportLedger(::prost::alloc::string::String),
+        /// Makes a token for operators. The answer is the only place where it is shown.
+        #[prost(message, tag = "20")]
+        MakeToken(super::MakeToken),
+        /// Tokens of operators by number, role and note, never themselves; changes nothing.
+        #[prost(message, tag = "21")]
+        ListTokens(super::ListTokens),
+        /// Ends a token, by its number: 16 hexadecimal digits. The last operator's token stays.
+        #[prost(string, tag = "22")]
+        RevokeToken(::prost::alloc::string::String),
+        /// Refuses a machine that waits for the identity root: the 32 bytes of its ticket.
+        #[prost(bytes, tag = "23")]
+        RefuseRequest(::prost::alloc::vec::Vec<u8>),
         /// Takes in the roster of an epoch: JSON, as `identity roster` writes it.
         #[prost(string, tag = "40")]
         TakeRoster(::prost::alloc::string::String),
@@ -156,6 +168,19 @@ pub struct Invite {
 /// Asks for requests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequests {}
+/// Asks for a token.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MakeToken {
+    /// `viewer` or `operator`.
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    /// Whose it is, for other operators.
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Asks for tokens of operators.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTokens {}
 /// What came of an order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Answer {

@@ -1,6 +1,6 @@
 //! The wire form of operators' orders. Must never let a text through that would upset a terminal or a log.
 
-use super::check::{at_most, invalid, present, task, text};
+use super::check::{array, at_most, invalid, present, task, text};
 use super::{DecodeError, generated as wire};
 use crate::admin::{Answer, MAX_ANSWER, MAX_IMPORT, MAX_LINE, MAX_ROWS, MAX_SETTINGS, Order};
 use tacit_aggregation::identity::ClientId;
@@ -48,6 +48,12 @@ impl From<&Order> for wire::Order {
             Order::TakeRoster(json) => Body::TakeRoster(json.clone()),
             Order::Backup(folder) => Body::Backup(folder.clone()),
             Order::ExportLedger(file) => Body::ExportLedger(file.clone()),
+            Order::MakeToken { role, note } => {
+                Body::MakeToken(wire::MakeToken { role: role.to_string(), note: note.clone() })
+            }
+            Order::ListTokens => Body::ListTokens(wire::ListTokens {}),
+            Order::RevokeToken(number) => Body::RevokeToken(number.clone()),
+            Order::RefuseRequest(ticket) => Body::RefuseRequest(ticket.to_vec()),
         };
         Self { body: Some(body) }
     }
@@ -113,6 +119,13 @@ impl TryFrom<wire::Order> for Order {
             Body::TakeRoster(json) => Self::TakeRoster(document("Order.take_roster", json, MAX_IMPORT)?),
             Body::Backup(folder) => Self::Backup(text("Order.backup", folder, MAX_LINE)?),
             Body::ExportLedger(file) => Self::ExportLedger(text("Order.export_ledger", file, MAX_LINE)?),
+            Body::MakeToken(make) => Self::MakeToken {
+                role: make.role.parse().map_err(|reason: String| invalid("MakeToken.role", reason))?,
+                note: text("MakeToken.note", make.note, MAX_LINE)?,
+            },
+            Body::ListTokens(_) => Self::ListTokens,
+            Body::RevokeToken(number) => Self::RevokeToken(text("Order.revoke_token", number, MAX_LINE)?),
+            Body::RefuseRequest(ticket) => Self::RefuseRequest(array("Order.refuse_request", &ticket)?),
         })
     }
 }

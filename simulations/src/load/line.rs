@@ -116,7 +116,7 @@ impl Line {
 
 /// How long to wait after a failure: what the coordinator asks for, and full jitter.
 #[allow(clippy::disallowed_methods, reason = "no secret, and nothing that is to be reproducible")]
-pub(super) fn wait(failures: u32, asked: Option<Duration>) -> Duration {
+pub(crate) fn wait(failures: u32, asked: Option<Duration>) -> Duration {
     let ceiling = SHORTEST.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(LONGEST);
     asked.unwrap_or_default() + ceiling.mul_f64(rand::rng().random::<f64>())
 }

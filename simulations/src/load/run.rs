@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tacit_aggregation::Step;
 use tacit_aggregation::params::TaskName;
 use tacit_client::credentials::Credentials;
+use tacit_client::keys::ClientKeys;
 use tacit_coordinator::enrolment::fill;
 use tacit_coordinator::serve::system_clock;
 use tacit_coordinator::settings::{Pace, ServerSettings};
@@ -28,8 +28,11 @@ use super::bare::{self, BareError};
 use super::client::{Common, Ended, Fault, Go, Hook, Moment, Played, SyntheticClient, generous};
 use super::expected::{ExpectedError, expected_mean, synthetic};
 use super::measure::{Gauges, Histogram};
-use super::setup::{SetupError, Site, task};
+use super::task::task;
+use crate::process::raise_open_files;
 use crate::progress::Progress;
+use crate::random::{Purpose, generator};
+use crate::site::{SetupError, Site};
 
 /// Name of the task.
 const TASK: &str = "load";
@@ -206,8 +209,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
     raise_open_files();
     let folder = tempfile::tempdir().map_err(io("a temporary folder"))?;
     let pace = Pace { idle: 500, ready: 500 };
-    let mut site =
-        Site::new(folder.path(), &ServerSettings { pace, ..ServerSettings::default() }, settings.seed)?;
+    let mut site = Site::new(folder.path(), &ServerSettings { pace, ..ServerSettings::default() })?;
     register(&site, settings, progress)?;
     site.start(&[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -220,13 +222,6 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
             _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
         }
     })
-}
-
-/// As many open files as this process may have; its children inherit them.
-fn raise_open_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, a connection that cannot be opened says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Fills the store with other clients, before anybody serves it.
@@ -262,7 +257,9 @@ async fn measure(
     let plan = task(name, settings.clients, settings.dimension);
     site.create_task(&plan).await?;
     progress.begin("enrolling", settings.clients as usize);
-    let credentials = site.enrol(settings.clients).await?;
+    let rng = |client| generator(settings.seed, Purpose::Identities, client, 0);
+    let keys = (0..settings.clients).map(|client| ClientKeys::generate(&mut rng(client.into())));
+    let credentials = site.enrol(keys.collect()).await?;
     planned(site).await?;
     let gauges = Arc::new(Gauges::default());
     let common =

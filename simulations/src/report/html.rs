@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use super::network::{NetworkReport, Used};
 use super::plot::{Bar, Box5, Line, boxes, escape, lines, stacked};
-use super::{Completion, Report, RoundReport};
+use super::{Completion, Report, RoundReport, Traffic};
 
 const STYLE: &str = include_str!("style.css");
 /// The phases of a round in the order in which they happen.
@@ -37,12 +38,15 @@ pub fn render(report: &Report) -> String {
 fn subtitle(report: &Report) -> String {
     let corpus = &report.corpus;
     let how = if report.masked { "summed under masks" } else { "summed without masks (--plain)" };
+    let end = match &report.network {
+        Some(network) => network.sentence(),
+        None => format!("In one process, seed {}.", report.seed),
+    };
     escape(&format!(
-        "{} developers, {} of them in each round's cohort, {} held out; updates clipped, noised and {how}; seed {}",
+        "{} developers, {} of them in each round's cohort, {} held out; updates clipped, noised and {how}. {end}",
         corpus.developers,
         report.parameters.cohort,
         corpus.held_out.len(),
-        report.seed
     ))
 }
 
@@ -90,12 +94,14 @@ fn duration(seconds: f64) -> String {
 }
 
 fn plots(report: &Report) -> String {
-    let figures = [
+    let mut figures = vec![
         ("Held-out bits per byte by round", bits_plot(report)),
         ("Epsilon by round", epsilon_plot(report)),
         ("Wall-clock time by phase", time_plot(report)),
-        ("Norms before clipping (seen by the simulation alone)", norms_plot(report)),
     ];
+    if report.network.is_none() {
+        figures.push(("Norms before clipping (seen by the simulation alone)", norms_plot(report)));
+    }
     let mut html = String::from("<div class=\"plots\">\n");
     for (caption, plot) in figures {
         let _ = writeln!(html, "<figure><figcaption>{}</figcaption>{plot}</figure>", escape(caption));
@@ -184,8 +190,8 @@ fn rounds(report: &Report) -> String {
             round.norms.map_or_else(|| "–".to_owned(), |norms| format!("{:.0}%", norms.clipped * 100.0)),
             figure(round.mean_norm),
             figure(round.noise_norm),
-            bytes(round.traffic.sent_per_client),
-            bytes(round.traffic.received_per_client),
+            traffic(round, |traffic| traffic.sent_per_client),
+            traffic(round, |traffic| traffic.received_per_client),
             format!("{:.1}", round.seconds.values().sum::<f64>()),
             round.failure.clone().unwrap_or_else(|| "released".to_owned()),
         ];
@@ -199,6 +205,10 @@ fn rounds(report: &Report) -> String {
         let _ = writeln!(html, "<p>{}</p>", escape(&text));
     }
     html
+}
+
+fn traffic(round: &RoundReport, which: impl FnOnce(&Traffic) -> f64) -> String {
+    round.traffic.as_ref().map_or_else(|| "–".to_owned(), |traffic| bytes(which(traffic)))
 }
 
 fn bytes(count: f64) -> String {
@@ -330,12 +340,12 @@ fn facts(report: &Report) -> String {
             ),
         ),
         (
-            "peak memory",
+            if report.network.is_some() { "peak memory of the process that measured" } else { "peak memory" },
             summary.peak_rss_bytes.map_or_else(|| "unknown".to_owned(), |peak| bytes(peak as f64)),
         ),
     ];
     let mut html = String::from("<h2>What was run</h2>\n<table class=\"facts\">\n");
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(report.network.iter().flat_map(processes)) {
         let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(&value));
     }
     html.push_str("</table>\n<details><summary>Held-out sample, file by file</summary><div class=\"scroll\"><table>\n<tr><th>file</th><th>from byte</th><th>bytes</th></tr>\n");
@@ -346,7 +356,27 @@ fn facts(report: &Report) -> String {
     html + "</table></div></details>\n"
 }
 
+/// What the processes of a run over the network used.
+fn processes(network: &NetworkReport) -> Vec<(&'static str, String)> {
+    let used = |used: &Used| {
+        let Used { processes, clients, peak_rss_bytes, cpu_seconds } = used;
+        let clients = if *clients > 0 { format!(" with {clients} clients") } else { String::new() };
+        let memory = bytes(*peak_rss_bytes as f64);
+        format!("{processes}{clients}, at most {memory} each, {cpu_seconds:.1} s on processors together")
+    };
+    let loopback = network.loopback_bytes.map_or_else(|| "unknown".to_owned(), |count| bytes(count as f64));
+    vec![
+        ("coordinator processes", used(&network.coordinator)),
+        ("processes of one client", used(&network.client_processes)),
+        ("processes of many clients", used(&network.fleet_processes)),
+        ("through the loopback, any other program's included", loopback),
+    ]
+}
+
 fn notes(report: &Report) -> String {
+    if report.network.is_some() {
+        return network_notes(report);
+    }
     let phases = if report.masked {
         "there is no encode: rotating, rounding, noising and masking, which each client does, are part of collect"
     } else {
@@ -359,18 +389,39 @@ fn notes(report: &Report) -> String {
          drops out while confirming or unmasking, so a round may be released here that would abort with masks.</li>\n"
     };
     format!(
-        "<h2>How to read this</h2>\n<ul>\n\
-         <li>Bits per byte: total nats over ln 2 over total bytes, on the held-out sample; each window is predicted from its own start.</li>\n\
-         <li>Epsilon: the largest over clients, each composed over the rounds that it joined, as the coordinator could infer it; \
-         {} adjacency, no amplification by sampling.</li>\n\
+        "<h2>How to read this</h2>\n<ul>\n{}\
          <li>Simulated noise, keys and shares are drawn from the seed, so that a run can be repeated; whoever knows the seed could \
          take the noise off. Production draws them from the operating system.</li>\n\
          <li>Time by phase: {phases}.</li>\n\
          <li>All clients ran in one process and in virtual time; the messages were encoded and decoded as they would be on a wire.</li>\n{masks}</ul>\n",
-        match report.scenario.privacy.adjacency {
-            tacit_privacy::Adjacency::ZeroOut => "zero-out",
-            tacit_privacy::Adjacency::ReplaceOne => "replace-one",
-        }
+        measures(report)
+    )
+}
+
+/// What the two figures of every round are.
+fn measures(report: &Report) -> String {
+    let adjacency = match report.scenario.privacy.adjacency {
+        tacit_privacy::Adjacency::ZeroOut => "zero-out",
+        tacit_privacy::Adjacency::ReplaceOne => "replace-one",
+    };
+    format!(
+        "<li>Bits per byte: total nats over ln 2 over total bytes, on the held-out sample; each window is predicted from its own start.</li>\n\
+         <li>Epsilon: the largest over clients, each composed over the rounds that it joined, as the coordinator could infer it; \
+         {adjacency} adjacency, no amplification by sampling.</li>\n"
+    )
+}
+
+fn network_notes(report: &Report) -> String {
+    format!(
+        "<h2>How to read this</h2>\n<ul>\n{}\
+         <li>Everything here is public or an operator's to see: bits per byte are of each version as a client installed it, epsilon \
+         was recomputed from the exported ledger, the rest is the operator's status. What only clients know (losses, norms \
+         before clipping, bytes of each) was asked of none; memory and processor time were measured from outside.</li>\n\
+         <li>Time by phase is as the operator saw it, looking four times a second; train is the wait until a cohort was ready, \
+         and the version before was measured meanwhile.</li>\n\
+         <li>Clients drew keys and noise from the operating system, so another run gives other figures; nobody was made to drop \
+         out.</li>\n</ul>\n",
+        measures(report)
     )
 }
 
@@ -415,6 +466,32 @@ mod tests {
         assert!(html.contains("3.000 → 2.850") && html.contains("ε = 2.70") && html.contains("50%"));
         assert!(html.contains("central training, best rate") && html.contains("diverged"));
         assert!(html.contains("prefers-color-scheme: dark"));
+    }
+
+    #[test]
+    fn a_run_over_the_network_says_so_and_shows_nothing_that_only_clients_know() {
+        let mut report = sample();
+        let used =
+            |processes, clients| Used { processes, clients, peak_rss_bytes: 50_000_000, cpu_seconds: 61.25 };
+        report.network = Some(NetworkReport {
+            coordinator: used(1, 0),
+            client_processes: used(8, 8),
+            fleet_processes: used(2, 614),
+            loopback_bytes: Some(2_500_000_000),
+        });
+        for round in &mut report.rounds {
+            (round.norms, round.traffic) = (None, None);
+        }
+        let html = render(&report);
+        assert_eq!(nests(&html), Ok(()));
+        assert_eq!(html.matches("<svg").count(), 3);
+        assert!(html.contains("8 processes of one client each and 614 clients in 2 more processes"));
+        assert!(html.contains("2 with 614 clients, at most 50.0 MB each, 61.2 s on processors together"));
+        assert!(html.contains("2500.0 MB") && html.contains("recomputed from the exported ledger"));
+        for simulated in ["in virtual time", "drawn from the seed", "seen by the simulation alone", "seed 1"]
+        {
+            assert!(!html.contains(simulated) && render(&sample()).contains(simulated), "{simulated}");
+        }
     }
 
     #[test]

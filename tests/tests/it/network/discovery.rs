@@ -1,7 +1,7 @@
 //! What a stranger may ask a coordinator: whether it serves, and what it speaks. Must never need a certificate.
 
 use tacit_coordinator::settings::ServerSettings;
-use tacit_simulations::load::setup::Site;
+use tacit_simulations::site::Site;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -43,7 +43,7 @@ async fn ask(channel: Channel) {
 #[test]
 fn a_stranger_learns_that_it_serves_and_what_it_speaks() {
     let folder = tempfile::tempdir().unwrap();
-    let mut site = Site::new(folder.path(), &ServerSettings::default(), 31).unwrap();
+    let mut site = Site::new(folder.path(), &ServerSettings::default()).unwrap();
     site.start(&[]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { ask(site.server().unwrap().connect(None).await.unwrap()).await });

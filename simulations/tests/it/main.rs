@@ -1,5 +1,7 @@
 //! The `tacit-sim` command as a user meets it: help, exit codes, files and messages.
 
+mod demo;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -102,6 +104,7 @@ fn help_is_what_newcomers_read() {
         (vec!["utility", "--help"], "help-utility.txt"),
         (vec!["bench-secagg", "--help"], "help-bench-secagg.txt"),
         (vec!["load", "--help"], "help-load.txt"),
+        (vec!["demo", "--help"], "help-demo.txt"),
     ] {
         let output = sim(&arguments);
         assert!(output.status.success());
@@ -122,6 +125,8 @@ fn wrong_usage_ends_with_code_2() {
         vec!["run"],
         vec!["run", "x.toml", "--threads", "0"],
         vec!["run", "x.toml", "--loud"],
+        vec!["demo", "x.toml", "--clients", "0"],
+        vec!["demo", "x.toml", "--compare"],
     ] {
         let output = sim(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
