@@ -25,7 +25,7 @@ pub use shared::Shared;
 use crate::Digest;
 use crate::cohort::Cohort;
 use crate::context::Context;
-use crate::identity::{Certificate, ClientId, IdentityKey, PublicKey};
+use crate::identity::{Certificate, ClientId, IdentityKey, Membership, PublicKey};
 use crate::params::{Floors, RoundParams, RoundTerms};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub struct ClientSetup {
     pub identity: Arc<IdentityKey>,
     /// The root's certificate for it.
     pub certificate: Certificate,
+    /// Proof that the client is on the roster that the plan demands; none where it demands none.
+    pub membership: Option<Membership>,
     /// Digest of the model that the client's update was trained on.
     pub parent: Digest,
 }

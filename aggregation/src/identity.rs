@@ -6,8 +6,12 @@ mod roster;
 
 pub use revocation::{RevocationError, RevocationList};
 #[cfg(test)]
+pub(crate) use roster::tests_support as roster_tests;
+#[cfg(test)]
 pub(crate) use roster::ticket;
-pub use roster::{Membership, Rate, Roster, RosterError, SignedRoster, eligible};
+pub use roster::{
+    CLOCK_SLACK, EpochTerms, MAX_MEMBERSHIP_PATH, Membership, Rate, Roster, RosterError, SignedRoster,
+};
 
 use crate::context::{Fields, Short};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};

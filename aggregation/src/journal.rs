@@ -21,7 +21,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Version of the stored form. Another one is refused: a round does not outlive an upgrade that changes it.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Version, kind, key, round, context.
 const HEADER: usize = 2 + Key::BYTES + 32 + 32;

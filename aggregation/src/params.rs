@@ -4,12 +4,15 @@
 mod choice;
 mod error;
 mod floors;
+mod roster;
 mod tails;
 mod terms;
 
 pub use choice::{COMPLETE_UP_TO, GraphChoice, GraphRequest, Infeasible, choose};
 pub use error::ParamsError;
 pub use floors::{BelowFloor, Floors};
+pub(crate) use roster::admit_member;
+pub use roster::{RosterTerms, corrupt_share, most_drawn};
 pub use terms::{RoundTerms, TaskName};
 
 use serde::{Deserialize, Serialize};
@@ -71,7 +74,7 @@ pub struct RoundParams {
     pub dimension: u32,
     /// What the server may do.
     pub threat: ThreatModel,
-    /// gamma: colluding members assumed, per 10,000.
+    /// gamma: colluding members assumed, per 10,000. Where the cohort is drawn from a roster, [`corrupt_share`] of it.
     pub corrupt_bp: u16,
     /// delta: members that may drop out, per 10,000.
     pub dropout_bp: u16,
@@ -196,6 +199,7 @@ pub(crate) mod tests_support {
             cohort_min: 10,
             cohort_max: 256,
             n_min: 9,
+            roster: None,
         }
     }
 
@@ -254,10 +258,12 @@ mod tests {
     #[test]
     fn floors_hold_whatever_the_plan_says() {
         let params = terms().params(256).expect("feasible");
-        let floors = Floors { n_min: 231, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
-        floors.admit(&params).expect("exactly at the floors");
+        let floors =
+            Floors { n_min: 231, corrupt_bp: 500, threat: ThreatModel::SemiMalicious, roster: false };
+        floors.admit(&terms(), &params).expect("exactly at the floors");
         floors.admit_terms(&terms()).expect("exactly at the floors");
-        let refused = |floors: Floors| floors.admit(&params).expect_err("below the floor").parameter;
+        let refused =
+            |floors: Floors| floors.admit(&terms(), &params).expect_err("below the floor").parameter;
         assert_eq!(refused(Floors { n_min: 232, ..floors }), "n_min");
         assert_eq!(refused(Floors { corrupt_bp: 501, ..floors }), "corrupt_bp");
         let curious = RoundTerms { threat: ThreatModel::HonestButCurious, ..terms() };

@@ -12,7 +12,8 @@ use tacit_aggregation::params::TaskName;
 use tacit_proto::fleet::RoundName;
 
 const FILE: &str = "accounts";
-const KIND: Kind = Kind { code: 1, version: 1 };
+/// Version 2: the limits in it say whether a roster is demanded.
+const KIND: Kind = Kind { code: 1, version: 2 };
 
 /// The client's books.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -406,7 +406,7 @@ mod tests {
     const DELTA: f64 = 1e-5;
 
     fn budget(epsilon: f64) -> Budget {
-        let floors = Floors { n_min: 10, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
+        let floors = Floors { n_min: 10, corrupt_bp: 500, threat: ThreatModel::SemiMalicious, roster: false };
         let adjacency = Adjacency::ZeroOut;
         let limits = Limits {
             epsilon,
@@ -586,6 +586,7 @@ mod tests {
     #[test]
     fn floors_hold_before_a_cohort_is_known() {
         let good = RoundTerms {
+            roster: None,
             task: TaskName::new("t").expect("a plain name"),
             round: 1,
             plan: [0; 32],

@@ -142,6 +142,7 @@ impl Credentials {
     #[must_use]
     pub fn member(&self, base_model: Digest) -> Member {
         Member {
+            membership: None,
             root: self.issued.root,
             coordinator: self.issued.coordinator,
             identity: Arc::new(IdentityKey::from_bytes(&self.keys.identity.to_bytes())),

@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::training::TrainingError;
 use backoff::{Backoff, jitter};
 use call::{CallError, Line};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tacit_aggregation::Digest;
@@ -185,6 +185,8 @@ pub struct Daemon {
     contradiction: Option<Contradiction>,
     /// Tasks whose training failed, and when it may be tried again.
     resting: BTreeMap<TaskName, Instant>,
+    /// Tasks whose rosters this client is not on, or not drawn from in the present period.
+    undrawn: BTreeSet<TaskName>,
     status: Status,
 }
 
@@ -231,6 +233,7 @@ impl Daemon {
             training: None,
             turns: Turns::default(),
             resting: BTreeMap::new(),
+            undrawn: BTreeSet::new(),
             folder,
             settings,
             base,
@@ -238,6 +241,10 @@ impl Daemon {
             revocations,
             status,
         };
+        // Until the coordinator says which period it is, nobody knows whether this client is drawn.
+        let drawn = stored_plans(&daemon.folder)?.into_iter().filter(|(signed, _)| signed.roster().is_some());
+        let plans = drawn.filter_map(|(signed, _)| Some(signed.verify(&coordinator).ok()?.task.clone()));
+        daemon.undrawn.extend(plans);
         daemon.restore()?;
         Ok(daemon)
     }

@@ -10,7 +10,7 @@ mod share;
 mod unmask;
 
 pub use collect::Uploaded;
-pub use join::{Joined, Member, Unmasked, admit};
+pub use join::{Joined, Member, Unmasked, admit, check_place};
 pub use secrets::{JoinSecrets, NoiseRng};
 pub use share::Shared;
 pub use unmask::{Confirmed, Finished};

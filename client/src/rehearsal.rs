@@ -8,7 +8,7 @@ use crate::contribution::contribute;
 use crate::credentials::Credentials;
 use crate::daemon::{Base, now, stored_plans};
 use crate::folder::{Folder, FolderError};
-use crate::participant::{Joined, ParticipantError, admit};
+use crate::participant::{Joined, Member, ParticipantError, admit};
 use crate::settings::Settings;
 use crate::training::{Job, TrainingError};
 use crate::update::Update;
@@ -135,25 +135,29 @@ pub fn rehearse<R: Rng + CryptoRng + Send>(
     if plans.is_empty() {
         return Err(RehearsalError::NoPlan);
     }
-    plans.iter().map(|plan| one(folder, settings, credentials, &base, &budget, plan, rng)).collect()
+    let member = credentials.member(base.digest);
+    let each = plans.iter().map(|(plan, membership)| {
+        let member = Member { membership: membership.clone(), ..member.clone() };
+        one(folder, settings, &base, &member, &budget, plan, rng)
+    });
+    each.collect()
 }
 
 fn one<R: Rng + CryptoRng + Send>(
     folder: &Folder,
     settings: &Settings,
-    credentials: &Credentials,
     base: &Base,
+    member: &Member,
     budget: &Budget,
     signed: &SignedPlan,
     rng: &mut R,
 ) -> Result<Rehearsal, RehearsalError> {
-    let member = credentials.member(base.digest);
-    let plan = admit(signed, &member, budget)?;
+    let plan = admit(signed, member, budget)?;
     let update = match Update::load(folder, &plan.task)? {
         Some(update) if update.serves(plan) => update,
-        _ => train(folder, settings, credentials, base, plan, rng)?,
+        _ => train(folder, settings, base, member, plan, rng)?,
     };
-    let joined = Joined::new(signed, &member, update.parent, update.delta.to_vec(), budget, now(), rng)?;
+    let joined = Joined::new(signed, member, update.parent, update.delta.to_vec(), budget, now(), rng)?;
     let terms = plan.terms();
     let params =
         terms.params(plan.cohort.max).map_err(|error| ParticipantError::from(ClientError::from(error)))?;
@@ -190,15 +194,15 @@ fn one<R: Rng + CryptoRng + Send>(
 fn train<R: Rng + Send>(
     folder: &Folder,
     settings: &Settings,
-    credentials: &Credentials,
     base: &Base,
+    member: &Member,
     plan: &RoundPlan,
     rng: &mut R,
 ) -> Result<Update, RehearsalError> {
     let versions = AdapterFolder::open(folder.path(), &plan.task)?;
     let base_model = adapters::Base { digest: base.digest, config: &base.config };
     for version in versions.versions()?.into_iter().rev() {
-        let (manifest, adapter) = versions.load(version, &credentials.issued.coordinator, &base_model)?;
+        let (manifest, adapter) = versions.load(version, &member.coordinator, &base_model)?;
         if plan.parents.binary_search(&manifest.adapter).is_ok() {
             let job = Job {
                 plan: plan.clone(),

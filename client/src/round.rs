@@ -20,6 +20,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use tacit_aggregation::identity::Membership;
 use tacit_aggregation::messages::MaskedChunk;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::{Digest, Step};
@@ -30,9 +31,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// The folder inside that holds the round.
 const INSIDE: &str = "round";
 const JOINED: Kind = Kind { code: 3, version: 1 };
+/// This client's [`Membership`], where the plan demands a roster; stored before what it belongs to.
+const PLACE: Kind = Kind { code: 20, version: 1 };
 const MESSAGE: Kind = Kind { code: 4, version: 1 };
 const ENDED: Kind = Kind { code: 5, version: 1 };
 const JOINED_FILE: &str = "round/joined";
+const PLACE_FILE: &str = "round/place";
 const ENDED_FILE: &str = "round/ended";
 
 /// Why a round does not go on.
@@ -161,6 +165,9 @@ impl Round {
             now,
             secrets: joined.secrets().to_vec(),
         };
+        if let Some(membership) = &member.membership {
+            folder.store(PLACE_FILE, PLACE, membership)?;
+        }
         folder.store(JOINED_FILE, JOINED, &form)?;
         Ok(Self::joined(name, signed.claimed_digest(), joined))
     }
@@ -215,6 +222,10 @@ impl Round {
             return Err(damaged("the update that it was made for is gone").into());
         };
         let delta = update.delta.to_vec();
+        // The round goes on with the proof that its advert was signed with.
+        let membership: Option<Membership> =
+            if signed.roster().is_some() { folder.load(PLACE_FILE, PLACE)? } else { None };
+        let member = &Member { membership, ..member.clone() };
         let joined =
             Joined::resume(&signed, member, update.parent, delta, &accounts.budget, form.now, secrets);
         let plan = signed.claimed_digest();

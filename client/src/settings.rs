@@ -90,10 +90,12 @@ pub struct LimitSettings {
     pub allow_central: bool,
     /// Fewest survivors in a sum.
     pub n_min: u32,
-    /// Smallest fraction of colluders that a plan must withstand, per 10,000.
+    /// Smallest fraction of colluders that a plan must withstand, per 10,000: of the cohort, or of the roster that it is drawn from.
     pub corrupt_bp: u16,
     /// Weakest server that a plan must withstand.
     pub threat: ThreatModel,
+    /// Whether the cohort must be drawn from a roster of the identity root's, so that the coordinator does not choose it.
+    pub roster: bool,
 }
 
 impl Default for LimitSettings {
@@ -108,6 +110,7 @@ impl Default for LimitSettings {
             n_min: 10,
             corrupt_bp: 500,
             threat: ThreatModel::SemiMalicious,
+            roster: false,
         }
     }
 }
@@ -115,8 +118,8 @@ impl Default for LimitSettings {
 impl From<LimitSettings> for Limits {
     fn from(settings: LimitSettings) -> Self {
         let LimitSettings { epsilon, delta, period, per_task, adjacency, allow_central, .. } = settings;
-        let LimitSettings { n_min, corrupt_bp, threat, .. } = settings;
-        let floors = Floors { n_min, corrupt_bp, threat };
+        let LimitSettings { n_min, corrupt_bp, threat, roster, .. } = settings;
+        let floors = Floors { n_min, corrupt_bp, threat, roster };
         Self { epsilon, delta, floors, adjacency, allow_central, period, per_task }
     }
 }

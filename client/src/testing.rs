@@ -5,10 +5,11 @@ use crate::participant::{Joined, Member, Participant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
 use tacit_aggregation::messages::MaskedHeader;
-use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
+use tacit_aggregation::params::{Floors, RosterTerms, TaskName, ThreatModel};
 use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask, VectorSummary};
 use tacit_privacy::ledger::head::Head;
 use tacit_privacy::ledger::{
@@ -52,7 +53,7 @@ pub(crate) fn limits(epsilon: f64) -> Limits {
     Limits {
         epsilon,
         delta: 1e-5,
-        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious },
+        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false },
         adjacency: Adjacency::ZeroOut,
         allow_central: false,
         period: None,
@@ -74,13 +75,39 @@ impl World {
             let client = ClientId(u64::from(number) * 10 + 7);
             let certificate = root.certify(client, identity.public_key(), NOT_AFTER);
             let (root, coordinator) = (root.public_key(), key.public_key());
-            Member { root, coordinator, identity, certificate, base_model: BASE_MODEL }
+            Member { root, coordinator, identity, certificate, base_model: BASE_MODEL, membership: None }
         });
         let members = members.collect();
         Self { root, key, members }
     }
 
+    /// Puts all members on a roster whose one period lasts for all time, and draws all of them, but for the first where that is
+    /// wanted. Of the colluders none is assumed.
+    pub(crate) fn draw(&mut self, first: bool) -> RosterTerms {
+        let roster = Roster::new(self.members.iter().map(|member| member.certificate.client).collect());
+        let epoch = |seed: u64| EpochTerms {
+            number: 1,
+            not_before: 0,
+            not_after: NOT_AFTER,
+            period_seconds: NonZeroU64::MAX,
+            rate: Rate::new(1, 2).expect("a rate"),
+            seed: std::array::from_fn(|place| seed.to_be_bytes()[place % 8]),
+        };
+        let signed = (0..).map(|seed| self.root.sign_roster(&roster, epoch(seed))).find(|signed| {
+            let draws = |member: &Member| signed.draws(0, member.certificate.client);
+            draws(&self.members[0]) == first && self.members[1..].iter().all(draws)
+        });
+        for member in &mut self.members {
+            member.membership = roster.prove(member.certificate.client);
+        }
+        RosterTerms::new(signed.expect("one in 32"), 0, 0).expect("feasible")
+    }
+
     pub(crate) fn plan(&self, round: u64) -> SignedPlan {
+        self.plan_under(round, None)
+    }
+
+    pub(crate) fn plan_under(&self, round: u64, roster: Option<RosterTerms>) -> SignedPlan {
         let mechanism = mechanism();
         let plan = RoundPlan {
             task: task(),
@@ -119,6 +146,7 @@ impl World {
             },
             deadlines: Deadlines { advertise: 1000, share: 1000, collect: 1000, confirm: 1000, unmask: 1000 },
             coordinator: self.key.public_key(),
+            roster,
         };
         self.key.sign(plan).expect("a good plan")
     }

@@ -20,6 +20,7 @@ pub use recover::{EngineError, Recovered, Recovery};
 use crate::Millis;
 use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
+use crate::roster::Listed;
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
 use crate::vectors::{VectorError, sync_folder};
 use command::{Command, Reply};
@@ -84,6 +85,8 @@ pub struct Engine {
     setup: Setup,
     epoch: Epoch,
     account: Account,
+    /// The newest roster, with everybody on it.
+    roster: Option<Arc<Listed>>,
     tasks: BTreeMap<TaskName, Task>,
     batch: Batch,
     waiting: Vec<Waiting>,
@@ -202,7 +205,7 @@ impl Engine {
             Command::Ready { client, updates } => {
                 for update in updates {
                     if let Some(task) = self.tasks.get_mut(&update.task) {
-                        self.changed |= task.note_ready(client, update.parent, now);
+                        self.changed |= task.note_ready(client, update.parent, self.roster.as_deref(), now);
                     }
                 }
             }
@@ -257,6 +260,7 @@ impl Engine {
     fn parts(&mut self) -> (&mut BTreeMap<TaskName, Task>, Tools<'_>) {
         let tools = Tools {
             setup: &self.setup,
+            roster: self.roster.as_ref(),
             account: &mut self.account,
             batch: &mut self.batch,
             named: &mut self.named,
@@ -315,8 +319,9 @@ impl Engine {
     fn picture(&self) -> Board {
         let publisher = &self.setup.publisher;
         let now = (self.setup.clock)();
+        let view = |task: &Task| task.view(publisher, self.roster.as_ref());
         Board {
-            tasks: self.tasks.iter().map(|(name, task)| (name.clone(), task.view(publisher))).collect(),
+            tasks: self.tasks.iter().map(|(name, task)| (name.clone(), view(task))).collect(),
             ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
         }
     }
@@ -328,6 +333,7 @@ mod tests;
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
+    roster: Option<&'a Arc<Listed>>,
     account: &'a mut Account,
     batch: &'a mut Batch,
     named: &'a mut BTreeSet<PathBuf>,

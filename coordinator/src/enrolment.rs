@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use tacit_aggregation::Digest;
-use tacit_aggregation::identity::{Certificate, CertificateError, ClientId, RevocationError};
+use tacit_aggregation::identity::{Certificate, CertificateError, ClientId, PublicKey, RevocationError};
 use tacit_proto::enrolment::{Credentials, Enrol};
 use tacit_proto::{DecodeError, Wire as _};
 use tokio::sync::watch;
@@ -133,6 +133,12 @@ impl Enrolment {
         let excluded = Excluded::load(Records(&*store), &appointment.root())?;
         let (excluded, _) = watch::channel(Arc::new(excluded));
         Ok(Self { store, epoch, appointment, pending: Mutex::new(None), excluded })
+    }
+
+    /// The identity root's public key.
+    #[must_use]
+    pub fn root(&self) -> PublicKey {
+        self.appointment.root()
     }
 
     /// Who is shut out, now and after every change.

@@ -16,6 +16,7 @@ pub mod optimizer;
 pub mod plain;
 pub mod plan;
 pub mod publication;
+pub mod roster;
 pub mod round;
 pub mod serve;
 pub mod service;
@@ -29,7 +30,7 @@ pub use account::{Account, Published, Reservation};
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
-pub use plan::{CentralSettings, PlanSettings, PlanningError};
+pub use plan::{CentralSettings, PlanSettings, PlanningError, RosterSettings};
 pub use round::{
     Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
 };

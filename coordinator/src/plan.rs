@@ -6,7 +6,7 @@ use crate::account::Account;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tacit_aggregation::Digest;
-use tacit_aggregation::params::{RoundParams, TaskName};
+use tacit_aggregation::params::{RosterTerms, RoundParams, TaskName};
 use tacit_privacy::{AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw};
 use tacit_proto::AdapterVersion;
 use tacit_proto::{
@@ -52,6 +52,18 @@ pub struct PlanSettings {
     /// Noise by the coordinator, which its clients must trust for that. Left out, each client adds its share.
     #[serde(default)]
     pub central: Option<CentralSettings>,
+    /// Cohorts that are drawn from the identity root's roster. Left out, the coordinator picks them, and everything that is
+    /// promised holds if at most `cohort.corrupt_bp` of each cohort collude.
+    #[serde(default)]
+    pub roster: Option<RosterSettings>,
+}
+
+/// What an operator fixes about cohorts that are drawn from a roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterSettings {
+    /// G, clients on the roster that are assumed to collude with the coordinator.
+    pub colluders: u32,
 }
 
 /// What an operator fixes about noise that the coordinator adds.
@@ -78,6 +90,15 @@ pub enum PlanningError {
         /// The round.
         round: u64,
     },
+    /// The cohort needs a roster, or there is one where none is wanted.
+    #[error(
+        "round {round} is planned with another roster, or other colluders, than the settings demand: with their colluders where \
+         they have `plan.roster`, and with no roster elsewhere"
+    )]
+    Roster {
+        /// The round.
+        round: u64,
+    },
 }
 
 impl PlanSettings {
@@ -85,7 +106,7 @@ impl PlanSettings {
     /// were trained on one of the `older` versions may join as well.
     ///
     /// `noise` is the key of the coordinator's noise, drawn for this plan and stored with it; none is needed where each client
-    /// adds its share.
+    /// adds its share. `roster` is what the cohort is drawn from at this time, where the settings demand that, with their number of colluders.
     ///
     /// # Errors
     /// [`PlanningError`] names the setting or the number that stands in the way.
@@ -97,7 +118,12 @@ impl PlanSettings {
         account: &Account,
         key: &CoordinatorKey,
         noise: Option<&NoiseKey>,
+        roster: Option<RosterTerms>,
     ) -> Result<SignedPlan, PlanningError> {
+        // A plan that demands less than the settings, or other colluders, is never signed.
+        if self.roster.map(|settings| settings.colluders) != roster.as_ref().map(|terms| terms.colluders) {
+            return Err(PlanningError::Roster { round });
+        }
         let (trust, clip) = match &self.central {
             None => (Trust::Distributed, self.clip),
             Some(CentralSettings { adaptive_clip }) => {
@@ -133,6 +159,7 @@ impl PlanSettings {
             },
             deadlines: self.deadlines,
             coordinator: key.public_key(),
+            roster,
         };
         plan.validate()?;
         choose_encoding(&mut plan)?;
@@ -179,7 +206,11 @@ fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, AdapterVersion, CentralSettings, CoordinatorKey, PlanSettings, PlanningError};
+    use super::{
+        Account, AdapterVersion, CentralSettings, CoordinatorKey, PlanSettings, PlanningError,
+        RosterSettings, RosterTerms,
+    };
+    use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityRoot, Rate, Roster};
     use tacit_aggregation::params::{TaskName, ThreatModel};
     use tacit_privacy::{
         AccountantError, AdaptiveClip, Adjacency, Infeasible, NoiseKey, NoiseLaw, RdpCurve, epsilon_spent,
@@ -214,6 +245,7 @@ mod tests {
             delta: 1e-5,
             deadlines: Deadlines { advertise: 5, share: 4, collect: 3, confirm: 2, unmask: 1 },
             central: None,
+            roster: None,
         }
     }
 
@@ -232,7 +264,7 @@ mod tests {
             for noise_multiplier in [0.7, 2.0, 4.0] {
                 let settings = PlanSettings { noise_multiplier, ..settings() };
                 let signed = settings
-                    .plan(1, &adapter(dimension), &[], &Account::new(), &key(), None)
+                    .plan(1, &adapter(dimension), &[], &Account::new(), &key(), None, None)
                     .expect("feasible");
                 let plan = signed.verify(&key().public_key()).expect("its own plan");
                 for n in (60..=96).step_by(if dimension > 10_000 { 12 } else { 3 }) {
@@ -252,7 +284,8 @@ mod tests {
     #[test]
     fn a_plan_continues_from_the_adapter_and_the_ledger() {
         let version = adapter(10);
-        let signed = settings().plan(4, &version, &[], &Account::new(), &key(), None).expect("feasible");
+        let signed =
+            settings().plan(4, &version, &[], &Account::new(), &key(), None, None).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!((plan.round, plan.parents.as_slice()), (4, &[*version.digest()][..]));
         assert_eq!(plan.ledger_head, Account::new().ledger().head());
@@ -260,7 +293,8 @@ mod tests {
         assert_eq!(settings().longest_round(), 15);
         // Older versions stand beside it, in the order that every plan has.
         let older = [[0xff; 32], [0; 32]];
-        let signed = settings().plan(4, &version, &older, &Account::new(), &key(), None).expect("feasible");
+        let signed =
+            settings().plan(4, &version, &older, &Account::new(), &key(), None, None).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!(plan.parents, [[0; 32], *version.digest(), [0xff; 32]]);
     }
@@ -270,7 +304,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut PlanSettings)| {
             let mut settings = settings();
             change(&mut settings);
-            match settings.plan(1, &adapter(1000), &[], &Account::new(), &key(), None) {
+            match settings.plan(1, &adapter(1000), &[], &Account::new(), &key(), None, None) {
                 Err(PlanningError::Plan(error)) => error,
                 other => panic!("{other:?}"),
             }
@@ -289,16 +323,52 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_demands_a_roster_exactly_where_the_settings_do() {
+        let epoch = EpochTerms {
+            number: 1,
+            not_before: 0,
+            not_after: 999,
+            period_seconds: std::num::NonZeroU64::new(100).expect("not zero"),
+            rate: Rate::new(1, 10).expect("a rate"),
+            seed: [7; 32],
+        };
+        let roster = Roster::new((0..800).map(ClientId).collect());
+        let signed = IdentityRoot::from_bytes(&[1; 32]).sign_roster(&roster, epoch);
+        let terms = |colluders| RosterTerms::new(signed.clone(), 3, colluders).expect("feasible");
+        let mut drawn = PlanSettings { roster: Some(RosterSettings { colluders: 10 }), ..settings() };
+        drawn.cohort.corrupt_bp = 0;
+        let plan = |settings: &PlanSettings, roster| {
+            settings.plan(2, &adapter(1000), &[], &Account::new(), &key(), None, roster)
+        };
+        let signed = plan(&drawn, Some(terms(10))).expect("feasible");
+        let good = signed.verify(&key().public_key()).expect("its own plan");
+        assert_eq!(good.roster, Some(terms(10)));
+        for n in [60, 77, 96] {
+            let params = good.terms().params(n).expect("feasible");
+            assert_eq!(params.corrupt(), terms(10).corrupt);
+            good.admitted_cost(&good.mechanism(&params).expect("fits")).expect("within the promise");
+        }
+        let refused = Err(PlanningError::Roster { round: 2 });
+        assert_eq!(plan(&drawn, None), refused);
+        assert_eq!(plan(&drawn, Some(terms(9))), refused, "with fewer colluders than the settings assume");
+        assert_eq!(plan(&settings(), Some(terms(10))), refused);
+        drawn.cohort.corrupt_bp = 500;
+        let twice = plan(&drawn, Some(terms(10)));
+        assert!(matches!(twice, Err(PlanningError::Plan(PlanError::Terms(_)))), "{twice:?}");
+    }
+
+    #[test]
     fn a_central_plan_is_bound_to_one_noise_key_and_covers_every_cohort() {
         let rule = AdaptiveClip { target_quantile: 0.5, learning_rate: 0.2, count_noise: 5.0 };
         for adaptive_clip in [None, Some(rule)] {
             let settings = PlanSettings { central: Some(CentralSettings { adaptive_clip }), ..settings() };
             let noise = NoiseKey::from_bytes(&[5; 32]);
             let account = Account::new();
-            let unkeyed = settings.plan(3, &adapter(1000), &[], &account, &key(), None);
+            let unkeyed = settings.plan(3, &adapter(1000), &[], &account, &key(), None, None);
             assert_eq!(unkeyed, Err(PlanningError::NoNoiseKey { round: 3 }));
-            let signed =
-                settings.plan(3, &adapter(1000), &[], &account, &key(), Some(&noise)).expect("feasible");
+            let signed = settings
+                .plan(3, &adapter(1000), &[], &account, &key(), Some(&noise), None)
+                .expect("feasible");
             let plan = signed.verify(&key().public_key()).expect("its own plan");
             let noise_commitment = noise.commitment();
             assert_eq!(plan.privacy.trust, Trust::Central { noise_commitment, adaptive_clip });

@@ -15,7 +15,7 @@ pub use rocks::RocksStore;
 pub use table::{Batch, Records, Table};
 
 /// Names of all tables. A store creates them when it is opened.
-pub const TABLES: [&str; 20] = [
+pub const TABLES: [&str; 21] = [
     "meta",
     "admins",
     "clients",
@@ -25,6 +25,7 @@ pub const TABLES: [&str; 20] = [
     "decisions",
     "bans",
     "revocations",
+    "rosters",
     "heard",
     "tasks",
     "states",

@@ -11,7 +11,7 @@ use crate::Channel;
 
 /// Longest settings of a task, in bytes.
 pub const MAX_SETTINGS: usize = 1 << 20;
-/// Longest file of issued certificates or revoked clients, in bytes.
+/// Longest file of issued certificates, revoked clients or a roster, in bytes.
 pub const MAX_IMPORT: usize = 16 << 20;
 /// Longest answer, in bytes.
 pub const MAX_ANSWER: usize = 64 << 20;
@@ -96,6 +96,8 @@ pub enum Order {
     Admit(String),
     /// Takes in a list of revoked clients, as JSON.
     Revoke(String),
+    /// Takes in the roster of an epoch, as JSON.
+    TakeRoster(String),
     /// Copies everything into a folder on the coordinator's machine.
     Backup(String),
     /// Writes the ledger into a file on the coordinator's machine.

@@ -6,7 +6,7 @@ use crate::manifest::SignedManifest;
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::SignedPlan;
 use std::fmt;
-use tacit_aggregation::identity::RevocationList;
+use tacit_aggregation::identity::{Membership, RevocationList};
 use tacit_aggregation::messages::MaskedChunk;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::{Digest, Step};
@@ -87,6 +87,8 @@ pub struct Offer {
     pub join: bool,
     /// Why the caller may not take part now.
     pub excuse: Option<String>,
+    /// Proves that the caller is on the roster that the plan demands, for its advert.
+    pub membership: Option<Membership>,
 }
 
 /// Waits for the beginning of a step.

@@ -13,7 +13,7 @@ use crate::canonical::Fields;
 use sha2::{Digest as _, Sha256};
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::PublicKey;
-use tacit_aggregation::params::{ParamsError, RoundTerms, TaskName};
+use tacit_aggregation::params::{ParamsError, RosterTerms, RoundTerms, TaskName};
 use tacit_privacy::{AccountantError, Infeasible};
 
 /// First field of a plan's canonical bytes; names format and version.
@@ -47,6 +47,9 @@ pub struct RoundPlan {
     pub deadlines: Deadlines,
     /// The coordinator's public key, under which the plan is signed.
     pub coordinator: PublicKey,
+    /// The roster that the cohort is drawn from. Without one the coordinator picks it, and what the plan promises holds if at
+    /// most gamma of it collude.
+    pub roster: Option<RosterTerms>,
 }
 
 /// A plan that cannot be used, or is not what it claims to be.
@@ -115,7 +118,8 @@ pub enum PlanError {
 impl RoundPlan {
     /// The bytes that are signed and hashed: the tag, then every field in the order of its declaration, nested ones in
     /// place, each prefixed with its length in four bytes, big-endian. Integers and reals take eight bytes, big-endian; a list
-    /// is preceded by its count; an alternative is its name.
+    /// is preceded by its count; an alternative is its name. Of a roster what the root signed is one field, and its signature
+    /// is another; where there is none, nothing follows the coordinator's key.
     #[must_use]
     pub fn canonical_bytes(&self) -> Vec<u8> {
         let fields = Fields::new(TAG)
@@ -128,7 +132,18 @@ impl RoundPlan {
         let fields = self.training.write(fields);
         let fields = self.cohort.write(fields);
         let fields = self.privacy.write(fields);
-        self.deadlines.write(fields).bytes(&self.coordinator.0).into_bytes()
+        let fields = self.deadlines.write(fields).bytes(&self.coordinator.0);
+        let Some(RosterTerms { roster, period, colluders, corrupt }) = &self.roster else {
+            return fields.into_bytes();
+        };
+        fields
+            .text("roster")
+            .bytes(&roster.payload())
+            .bytes(&roster.signature.0)
+            .integer(*period)
+            .integer(*colluders)
+            .integer(*corrupt)
+            .into_bytes()
     }
 
     /// SHA-256 of [`Self::canonical_bytes`], which stands for the plan everywhere else.
@@ -165,6 +180,7 @@ impl RoundPlan {
             cohort_min: self.cohort.min,
             cohort_max: self.cohort.max,
             n_min: self.cohort.n_min,
+            roster: self.roster.clone(),
         }
     }
 
@@ -197,7 +213,8 @@ pub(crate) mod tests_support {
         AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PrivacyTerms,
         RoundPlan, Trust,
     };
-    use tacit_aggregation::params::{TaskName, ThreatModel};
+    use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityRoot, Rate, Roster};
+    use tacit_aggregation::params::{RosterTerms, TaskName, ThreatModel};
     use tacit_privacy::{AdaptiveClip, Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw};
 
     pub(crate) fn key() -> CoordinatorKey {
@@ -212,6 +229,24 @@ pub(crate) mod tests_support {
     pub(crate) fn central_plan(adaptive_clip: Option<AdaptiveClip>) -> RoundPlan {
         let mut plan = plan();
         plan.privacy.trust = Trust::Central { noise_commitment: [6; 32], adaptive_clip };
+        plan
+    }
+
+    /// The same plan with its cohort drawn from a roster of 400, of whom 10 are assumed to collude.
+    pub(crate) fn drawn_plan() -> RoundPlan {
+        let root = IdentityRoot::from_bytes(&[5; 32]);
+        let epoch = EpochTerms {
+            number: 4,
+            not_before: 1_000,
+            not_after: 9_999,
+            period_seconds: std::num::NonZeroU64::new(3_000).expect("not zero"),
+            rate: Rate::new(1, 10).expect("a rate"),
+            seed: [6; 32],
+        };
+        let roster = root.sign_roster(&Roster::new((0..400).map(ClientId).collect()), epoch);
+        let mut plan = plan();
+        plan.cohort.corrupt_bp = 0;
+        plan.roster = Some(RosterTerms::new(roster, 1, 10).expect("feasible"));
         plan
     }
 
@@ -272,17 +307,18 @@ pub(crate) mod tests_support {
             },
             deadlines: Deadlines { advertise: 1, share: 2, collect: 3, confirm: 4, unmask: 5 },
             coordinator: key().public_key(),
+            roster: None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::tests_support::{RULE, central_plan, plan};
+    use super::tests_support::{RULE, central_plan, drawn_plan, plan};
     use super::{LocalRule, PlanError, PrivacyTerms, RoundPlan, Trust};
     use std::collections::BTreeSet;
-    use tacit_aggregation::identity::PublicKey;
-    use tacit_aggregation::params::{TaskName, ThreatModel};
+    use tacit_aggregation::identity::{PublicKey, Rate};
+    use tacit_aggregation::params::{ParamsError, RosterTerms, TaskName, ThreatModel};
     use tacit_privacy::{AdaptiveClip, Adjacency, NoiseLaw};
 
     /// A change of a plan, and the name of what it changes.
@@ -361,6 +397,47 @@ mod tests {
             );
         }
         assert_eq!(plan().digest(), plan().digest());
+    }
+
+    #[test]
+    fn every_field_of_a_roster_changes_the_digest() {
+        let with = |change: fn(&mut RosterTerms)| {
+            let mut plan = drawn_plan();
+            plan.roster.iter_mut().for_each(change);
+            plan.digest()
+        };
+        let changed = [
+            with(|_| {}),
+            with(|terms| terms.roster.epoch.number += 1),
+            with(|terms| terms.roster.epoch.not_before += 1),
+            with(|terms| terms.roster.epoch.not_after += 1),
+            with(|terms| terms.roster.epoch.period_seconds = std::num::NonZeroU64::MIN),
+            with(|terms| terms.roster.epoch.rate = Rate::ONE),
+            with(|terms| terms.roster.epoch.seed[0] ^= 1),
+            with(|terms| terms.roster.root[0] ^= 1),
+            with(|terms| terms.roster.size += 1),
+            with(|terms| terms.roster.signature.0[0] ^= 1),
+            with(|terms| terms.period += 1),
+            with(|terms| terms.colluders += 1),
+            with(|terms| terms.corrupt += 1),
+            RoundPlan { roster: None, ..drawn_plan() }.digest(),
+        ];
+        assert_eq!(BTreeSet::from(changed).len(), changed.len());
+    }
+
+    #[test]
+    fn a_roster_says_how_many_collude_and_nothing_else_does() {
+        drawn_plan().validate().expect("a good plan");
+        let corrupt = drawn_plan().roster.map_or(0, |terms| terms.corrupt);
+        for n in [25, 33, 40] {
+            assert_eq!(drawn_plan().terms().params(n).map(|params| params.corrupt()), Ok(corrupt), "{n}");
+        }
+        let mut twice = drawn_plan();
+        twice.cohort.corrupt_bp = 500;
+        assert!(matches!(twice.validate(), Err(PlanError::Terms(ParamsError::CorruptTwice { .. }))));
+        let mut fewer = drawn_plan();
+        fewer.roster.iter_mut().for_each(|terms| terms.corrupt -= 1);
+        assert!(matches!(fewer.validate(), Err(PlanError::Terms(ParamsError::Drawn { .. }))));
     }
 
     #[test]

@@ -92,7 +92,7 @@ wire! {
     RoundPlan = RoundPlan up to 16 * KIB;
     SignedPlan = SignedPlan up to 17 * KIB;
     Certificate = Certificate up to KIB;
-    Advert = Advert up to 2 * KIB;
+    Advert = Advert up to 3 * KIB;
     CohortList = CohortList up to MIB;
     ShareMessage = ShareMessage up to 2 * MIB;
     ShareDelivery = ShareDelivery up to MIB;

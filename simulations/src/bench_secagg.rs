@@ -201,6 +201,7 @@ fn terms(settings: &Settings) -> Result<RoundTerms, BenchError> {
         request.corrupt_bp = corrupt_for(&request, wanted, smallest)?;
     }
     Ok(RoundTerms {
+        roster: None,
         task: TaskName::new("bench-secagg")?,
         round: 1,
         plan: [2; 32],

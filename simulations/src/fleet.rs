@@ -81,6 +81,7 @@ impl Fleet {
                 n_min: scenario.n_min(),
                 corrupt_bp: scenario.cohort.corrupt.get(),
                 threat: scenario.cohort.threat,
+                roster: false,
             },
             adjacency: scenario.privacy.adjacency,
             // Whoever writes the scenario owns the clients too.
@@ -99,6 +100,7 @@ impl Fleet {
             let identity = Arc::new(IdentityKey::generate(&mut rng));
             let certificate = root.certify(id, identity.public_key(), NOT_AFTER);
             let member = Member {
+                membership: None,
                 root: root.public_key(),
                 coordinator: coordinator.public_key(),
                 identity,

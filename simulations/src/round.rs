@@ -87,7 +87,7 @@ pub(crate) fn run(
     let (key, noise) = (&fleet.coordinator, context.task.noise_key(round));
     let signed = {
         let settings = &context.task.settings;
-        settings.plan(round, &state.adapter, &[], account, key, noise.as_ref())?
+        settings.plan(round, &state.adapter, &[], account, key, noise.as_ref(), None)?
     };
     let ready = ready(fleet, &signed)?;
     let invitation = match invite(context.scenario, fleet, &ready, history, round) {

@@ -56,6 +56,7 @@ impl Task {
             noise_law: scenario.privacy.noise_law,
             delta: scenario.privacy.delta,
             deadlines: DEADLINES,
+            roster: None,
             central: match scenario.privacy.trust {
                 Trust::Distributed => None,
                 Trust::Central => Some(CentralSettings { adaptive_clip: scenario.privacy.adaptive_clip }),
@@ -85,7 +86,7 @@ impl Task {
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
         let (account, noise) = (Account::timeless(), self.noise_key(1));
-        let signed = self.settings.plan(1, &state.adapter, &[], &account, key, noise.as_ref())?;
+        let signed = self.settings.plan(1, &state.adapter, &[], &account, key, noise.as_ref(), None)?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

@@ -44,7 +44,8 @@ impl Advertised {
     ///
     /// # Errors
     /// [`ClientError`] when the plan is out of range, weaker than a floor, or does not admit this client's model, or when
-    /// the client's own certificate is not its own or has expired at `now` (Unix seconds).
+    /// the client's own certificate is not its own or has expired at `now` (Unix seconds), or where the plan demands a roster
+    /// that is not the root's or of another time, or on which this client is not, or not drawn.
     pub fn new<R: CryptoRng>(setup: ClientSetup, now: u64, rng: &mut R) -> Result<Self, ClientError> {
         Self::resume(setup, RoundSecrets::generate(rng), now)
     }
@@ -63,6 +64,9 @@ impl Advertised {
         if setup.terms.parents.binary_search(&setup.parent).is_err() {
             return Err(ClientError::OwnParentNotAdmitted);
         }
+        if let Some(roster) = &setup.terms.roster {
+            roster.verify(&setup.root, now)?;
+        }
         let terms = &setup.terms;
         let mut advert = Advert {
             certificate: setup.certificate.clone(),
@@ -74,8 +78,10 @@ impl Advertised {
             channel_key: x25519_dalek::PublicKey::from(&secrets.channel).to_bytes(),
             mask_key: secrets.mask_key.public().compress().to_bytes(),
             nonce: secrets.nonce,
+            membership: setup.membership.clone(),
             signature: Signature([0; 64]),
         };
+        advert.check_membership(terms)?;
         advert.signature = setup.identity.sign(&advert.payload());
         Ok(Self { setup, secrets, advert: Arc::new(advert) })
     }
@@ -155,13 +161,17 @@ impl Advertised {
     /// Checks parameters, order and this client's own place, and returns its cohort index.
     fn check_list(&self, list: &CohortList) -> Result<u32, ClientError> {
         // The floors come first: they are this client's own and the plainest reason to refuse.
-        self.setup.floors.admit(&list.params)?;
+        self.setup.floors.admit(&self.setup.terms, &list.params)?;
         self.setup.terms.admit(&list.params)?;
         if list.entries.len() != list.params.n as usize {
             return Err(ClientError::CohortSize { listed: list.entries.len(), n: list.params.n });
         }
         if let Some(pair) = list.entries.windows(2).find(|pair| pair[0].client >= pair[1].client) {
             return Err(ClientError::CohortOrder { client: pair[1].client });
+        }
+        // Of everybody, also of those whose adverts and proofs are not shown: the draw takes a number alone.
+        if let Some(roster) = &self.setup.terms.roster {
+            list.entries.iter().try_for_each(|entry| roster.check_drawn(entry.client))?;
         }
         let client = self.advert.client();
         let index = list.index_of(client).ok_or(ClientError::NotInCohort { client })?;
@@ -171,7 +181,8 @@ impl Advertised {
         Ok(index)
     }
 
-    /// Checks that the adverts are those due and hold. Of a member that is no neighbour only the certificate matters.
+    /// Checks that the adverts are those due and hold. Of a member that is no neighbour only the certificate and the place on
+    /// the roster matter.
     fn check_adverts<'a>(
         &self,
         cohort: &Cohort,
@@ -194,6 +205,7 @@ impl Advertised {
             if client != entry.client || advert.digest() != entry.advert {
                 return Err(ClientError::SwappedNeighbour { expected: entry.client, got: client });
             }
+            advert.check_membership(&self.setup.terms)?;
             let certificate = &advert.certificate;
             let key = certificate.check_claims(&self.setup.root, now)?;
             let unsigned = CertificateError::Signature { client };

@@ -1,6 +1,6 @@
 //! Why a client refuses. Must never be vague: every lie of a server that the protocol names has its own variant.
 
-use crate::identity::{CertificateError, ClientId};
+use crate::identity::{CertificateError, ClientId, RosterError};
 use crate::messages::{AdvertFault, CommitmentFault};
 use crate::params::{BelowFloor, ParamsError};
 use crate::ring_vector::RingError;
@@ -21,6 +21,10 @@ pub enum ClientError {
         "this client's update was trained on a model that the plan does not list: train on a listed one first"
     )]
     OwnParentNotAdmitted,
+    /// The roster is not the root's or of another epoch or period, or a member, this client among them, is not on it or not
+    /// drawn.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
     /// The client's certificate is for another key or client.
     #[error("the certificate of client {client} is not for this client's key")]
     OwnCertificate {

@@ -83,7 +83,7 @@ impl Session {
         now: u64,
         store: impl FnOnce(&Record) -> Result<(), S>,
     ) -> Answer<(Self, Arc<Advert>), S> {
-        let certificate = setup.certificate.clone();
+        let (certificate, membership) = (setup.certificate.clone(), setup.membership.clone());
         let scope = Scope::new(&setup.terms, Some(certificate.client));
         let state = Advertised::resume(setup, secrets, now)?;
         let advert = Arc::clone(state.advert());
@@ -92,6 +92,7 @@ impl Session {
             state.secrets().write(writer);
             now.write(writer);
             certificate.write(writer);
+            membership.write(writer);
             advert.digest().write(writer);
         });
         store(&record).map_err(Unanswered::NotStored)?;

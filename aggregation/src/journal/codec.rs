@@ -118,6 +118,24 @@ impl<T: Stored> Stored for Vec<T> {
     }
 }
 
+/// A byte that says whether there is one, and then the value's form.
+impl<T: Stored> Stored for Option<T> {
+    fn write(&self, writer: &mut Writer) {
+        u8::from(self.is_some()).write(writer);
+        if let Some(value) = self {
+            value.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        match u8::read(reader)? {
+            0 => Some(None),
+            1 => T::read(reader).map(Some),
+            _ => None,
+        }
+    }
+}
+
 impl<T: Stored> Stored for Arc<T> {
     fn write(&self, writer: &mut Writer) {
         T::write(self, writer);

@@ -3,7 +3,7 @@
 use super::codec::{Reader, Stored, Writer, stored};
 use crate::bitmap::Bitmap;
 use crate::client::RoundSecrets;
-use crate::identity::{Certificate, ClientId, PublicKey, Signature};
+use crate::identity::{Certificate, ClientId, Membership, PublicKey, Signature};
 use crate::messages::{
     Advert, CohortEntry, CohortList, Confirm, Envelope, MaskedHeader, ShareCommitments, ShareDelivery,
     ShareKind, ShareMessage, ShareValue, SurvivorMaps, UnmaskRequest, UnmaskShare, UnmaskShares,
@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 
 stored! {
     Certificate { client, public_key, not_after, issuer, signature }
+    Membership { index, path }
     Advert {
-        certificate, task, round, plan, ledger_head, parent, channel_key, mask_key, nonce, signature
+        certificate, task, round, plan, ledger_head, parent, channel_key, mask_key, nonce, membership,
+        signature
     }
     RoundParams {
         n, n_min, degree, threshold, bits, dimension, threat, corrupt_bp, dropout_bp, correctness_bits

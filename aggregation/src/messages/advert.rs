@@ -2,9 +2,9 @@
 
 use crate::Digest;
 use crate::context::Fields;
-use crate::identity::{Certificate, ClientId, Signature};
+use crate::identity::{Certificate, ClientId, Membership, RosterError, Signature};
 use crate::messages::KeyKind;
-use crate::params::{RoundTerms, TaskName};
+use crate::params::{RoundTerms, TaskName, admit_member};
 
 /// A client's announcement that it joins a round of a plan, with its keys for that round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Advert {
     pub mask_key: [u8; 32],
     /// Fresh random bytes.
     pub nonce: [u8; 32],
+    /// Proves that the client is on the roster that the plan demands; none where it demands none.
+    pub membership: Option<Membership>,
     /// The client's signature over all of the above.
     pub signature: Signature,
 }
@@ -38,10 +40,10 @@ impl Advert {
         self.certificate.client
     }
 
-    /// The bytes that the client signs.
+    /// The bytes that the client signs; where there is a proof of membership, its index and path come last.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
-        Fields::new("advert")
+        let fields = Fields::new("advert")
             .integer(self.client().0)
             .bytes(self.task.as_str().as_bytes())
             .integer(self.round)
@@ -50,8 +52,13 @@ impl Advert {
             .bytes(&self.parent)
             .bytes(&self.channel_key)
             .bytes(&self.mask_key)
-            .bytes(&self.nonce)
-            .into_bytes()
+            .bytes(&self.nonce);
+        match &self.membership {
+            Some(Membership { index, path }) => {
+                fields.integer(*index).bytes(path.as_flattened()).into_bytes()
+            }
+            None => fields.into_bytes(),
+        }
     }
 
     /// SHA-256 over the whole advert, as the cohort list has it.
@@ -84,6 +91,14 @@ impl Advert {
             return Err(AdvertFault::ParentNotAdmitted { client });
         }
         Ok(())
+    }
+
+    /// Checks that the client may be in a cohort under these terms: listed and drawn where they demand a roster.
+    ///
+    /// # Errors
+    /// [`RosterError`].
+    pub fn check_membership(&self, terms: &RoundTerms) -> Result<(), RosterError> {
+        admit_member(terms.roster.as_ref(), self.client(), self.membership.as_ref())
     }
 }
 

@@ -47,6 +47,49 @@ pub enum ParamsError {
         /// Upper bound.
         max: u32,
     },
+    /// Both a fraction of the cohort and a roster say how many collude.
+    #[error(
+        "corrupt_bp is {corrupt_bp}, and a roster says how many collude: set it to 0, or demand no roster"
+    )]
+    CorruptTwice {
+        /// The fraction, per 10,000.
+        corrupt_bp: u16,
+    },
+    /// A period beyond the epoch's last.
+    #[error("period {period} is beyond the last of the epoch's {periods}, which are counted from 0")]
+    Period {
+        /// The value given.
+        period: u64,
+        /// How many there are.
+        periods: u64,
+    },
+    /// More colluders than the roster has clients.
+    #[error("{colluders} clients of a roster of {size} cannot collude")]
+    Colluders {
+        /// G.
+        colluders: u32,
+        /// Clients on the roster.
+        size: u64,
+    },
+    /// More colluders may be drawn than any cohort has members.
+    #[error(
+        "of {colluders} colluding clients a period may draw {MAX_COHORT} or more, a whole cohort: assume fewer, or have a \
+         roster with a smaller rate signed"
+    )]
+    TooManyDrawn {
+        /// G.
+        colluders: u32,
+    },
+    /// Another A than follows from G, q and the number of periods.
+    #[error(
+        "the plan says that at most {offered} colluders are drawn, where {expected} follows from the roster"
+    )]
+    Drawn {
+        /// What was offered.
+        offered: u32,
+        /// What the rule gives.
+        expected: u32,
+    },
     /// Degree other than the rule's.
     #[error("degree {offered} is not the {expected} that the rule gives")]
     Degree {

@@ -1,7 +1,8 @@
 //! What a signed plan fixes about a round before its cohort is known. Must never depend on who joins.
 
 use super::{
-    MAX_COHORT, MAX_PARENTS, ParamsError, RoundParams, ThreatModel, check_ring, choose, fraction_of,
+    MAX_COHORT, MAX_PARENTS, ParamsError, RosterTerms, RoundParams, ThreatModel, check_ring, choose,
+    corrupt_share, fraction_of,
 };
 use crate::Digest;
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ pub struct RoundTerms {
     pub bits: u8,
     /// What the server may do.
     pub threat: ThreatModel,
-    /// Colluding members assumed, per 10,000.
+    /// Colluding members assumed, per 10,000; 0 where the cohort is drawn from a roster.
     pub corrupt_bp: u16,
     /// Members that may drop out, per 10,000.
     pub dropout_bp: u16,
@@ -82,6 +83,8 @@ pub struct RoundTerms {
     pub cohort_max: u32,
     /// Fewest survivors that the plan allows to be summed, in a cohort of any size.
     pub n_min: u32,
+    /// The roster that the cohort is drawn from. Without one the server picks it, and gamma is an assumption.
+    pub roster: Option<RosterTerms>,
 }
 
 impl RoundTerms {
@@ -103,6 +106,12 @@ impl RoundTerms {
         if self.n_min > self.cohort_max {
             return Err(ParamsError::SurvivorsAboveCohort { n_min: self.n_min, n: self.cohort_max });
         }
+        if let Some(roster) = &self.roster {
+            if self.corrupt_bp != 0 {
+                return Err(ParamsError::CorruptTwice { corrupt_bp: self.corrupt_bp });
+            }
+            roster.validate()?;
+        }
         Ok(())
     }
 
@@ -117,7 +126,7 @@ impl RoundTerms {
             ("bits", params.bits == self.bits),
             ("dimension", params.dimension == self.dimension),
             ("threat", params.threat == self.threat),
-            ("corrupt_bp", params.corrupt_bp == self.corrupt_bp),
+            ("corrupt_bp", params.corrupt_bp == self.corrupt_share(params.n)),
             ("dropout_bp", params.dropout_bp == self.dropout_bp),
             ("correctness_bits", params.correctness_bits == self.correctness_bits),
         ] {
@@ -130,6 +139,12 @@ impl RoundTerms {
             return Err(ParamsError::SurvivorsBelowPlan { n_min: params.n_min, floor: self.n_min });
         }
         params.validate()
+    }
+
+    /// Colluding members assumed in a cohort of n, per 10,000.
+    #[must_use]
+    pub fn corrupt_share(&self, n: u32) -> u16 {
+        corrupt_share(self.corrupt_bp, self.roster.as_ref(), n)
     }
 
     fn check_cohort(&self, n: u32) -> Result<(), ParamsError> {
@@ -155,7 +170,7 @@ impl RoundTerms {
             bits: self.bits,
             dimension: self.dimension,
             threat: self.threat,
-            corrupt_bp: self.corrupt_bp,
+            corrupt_bp: self.corrupt_share(n),
             dropout_bp: self.dropout_bp,
             correctness_bits: self.correctness_bits,
         };

@@ -62,6 +62,7 @@ impl Advertise {
             };
         }
         advert.check_terms(&self.terms)?;
+        advert.check_membership(&self.terms)?;
         advert.certificate.verify(&self.root, now)?;
         let verifying = advert.certificate.check_claims(&self.root, now)?;
         if !signatures::verify(&verifying, &advert.payload(), &advert.signature) {

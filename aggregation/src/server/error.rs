@@ -2,7 +2,7 @@
 
 use super::UploadError;
 use crate::Step;
-use crate::identity::{CertificateError, ClientId};
+use crate::identity::{CertificateError, ClientId, RosterError};
 use crate::messages::{AdvertFault, CommitmentFault, ShareKind};
 use crate::params::ParamsError;
 use crate::ring_vector::RingError;
@@ -56,6 +56,9 @@ pub enum ServerError {
     /// The advert is for another round, plan, ledger or model.
     #[error(transparent)]
     Advert(#[from] AdvertFault),
+    /// It is not on the roster that the plan demands, or not drawn.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
     /// A key that no neighbour could use.
     #[error("client {client} advertised a key that contributes nothing, or is not encoded as keys are")]
     UselessKey {

@@ -50,6 +50,7 @@ fn terms() -> Arc<RoundTerms> {
         cohort_min: 4,
         cohort_max: 4,
         n_min: 3,
+        roster: None,
     })
 }
 
@@ -57,8 +58,9 @@ fn setup(place: usize) -> ClientSetup {
     let root = IdentityRoot::from_bytes(&pattern(0x50));
     let identity = IdentityKey::from_bytes(&pattern(0x60 + place as u8));
     ClientSetup {
+        membership: None,
         terms: terms(),
-        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious },
+        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false },
         root: root.public_key(),
         certificate: root.certify(ClientId(CLIENTS[place]), identity.public_key(), NOW),
         identity: Arc::new(identity),

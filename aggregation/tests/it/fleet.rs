@@ -22,6 +22,7 @@ pub(crate) const PARENT: [u8; 32] = [2; 32];
 
 pub(crate) fn terms(threat: ThreatModel, n: u32, bits: u8, dimension: u32) -> RoundTerms {
     RoundTerms {
+        roster: None,
         task: TaskName::new("rust-completion").expect("a plain name"),
         round: 7,
         plan: [1; 32],
@@ -57,8 +58,14 @@ impl Fleet {
                 let identity = Arc::new(IdentityKey::generate(&mut rng));
                 let client = ClientId::random(&mut rng);
                 ClientSetup {
+                    membership: None,
                     terms: Arc::clone(&terms),
-                    floors: Floors { n_min: 2, corrupt_bp: 0, threat: ThreatModel::HonestButCurious },
+                    floors: Floors {
+                        n_min: 2,
+                        corrupt_bp: 0,
+                        threat: ThreatModel::HonestButCurious,
+                        roster: false,
+                    },
                     root: root.public_key(),
                     certificate: root.certify(client, identity.public_key(), NOW + 1),
                     identity,

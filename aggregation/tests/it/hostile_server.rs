@@ -126,7 +126,7 @@ fn parameters_below_the_clients_own_floors() {
             }
         }
     };
-    let floors = Floors { n_min: 8, corrupt_bp: 500, threat: ThreatModel::SemiMalicious };
+    let floors = Floors { n_min: 8, corrupt_bp: 500, threat: ThreatModel::SemiMalicious, roster: false };
     assert_eq!(refused(Floors { n_min: 9, ..floors }), "n_min");
     assert_eq!(refused(Floors { corrupt_bp: 501, ..floors }), "corrupt_bp");
     let mut curious = fleet();

@@ -9,5 +9,6 @@ mod hostile_replay;
 mod hostile_server;
 mod model;
 mod resume;
+mod roster;
 mod secrecy;
 mod uniformity;

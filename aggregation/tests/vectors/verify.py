@@ -434,15 +434,20 @@ def check_root(forms):
     assert members == sorted(set(members))
     leaves = [leaf(member.to_bytes(8, "big")) for member in members]
     same("roster's root", root(leaves), roster["root"])
-    times = roster["not_before"], roster["not_after"]
-    payload = fields(b"roster", roster["epoch"], unhex(roster["root"]), len(members), *times)
+    terms = roster["not_before"], roster["not_after"], roster["period_seconds"], int(roster["rate"])
+    payload = fields(
+        b"roster", roster["epoch"], unhex(roster["root"]), len(members), *terms, unhex(roster["seed"])
+    )
     same("roster", payload, roster["payload"])
+    digest = sha256(payload).digest()
+    same("roster's digest", digest, roster["digest"])
     same("roster's signature", sign(secret, payload), roster["signature"])
     for place, member in enumerate(roster["members"]):
         assert member["index"] == place
         same("membership", [sibling.hex() for sibling in path(leaves, place)], member["path"])
-        drawn = fields(b"eligible", unhex(roster["root"]), roster["period"], members[place])
-        same("ticket", sha256(drawn).digest(), member["ticket"])
+        ticket = sha256(fields(b"eligible", digest, roster["period"], members[place])).digest()
+        same("ticket", ticket, member["ticket"])
+        assert member["drawn"] == (int.from_bytes(ticket, "big") < (int(roster["rate"]) + 1) << 192)
 
 
 def main():

@@ -4,7 +4,7 @@
 use super::{Daemon, Fault, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
 use crate::folder::Kind;
 use crate::ledger::Verdict;
-use crate::participant::admit;
+use crate::participant::{Member, admit, check_place};
 use crate::round::{Round, RoundError};
 use crate::training::Job;
 use crate::update::{Update, serves};
@@ -12,6 +12,7 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tacit_aggregation::identity::Membership;
 use tacit_aggregation::params::TaskName;
 use tacit_proto::fleet::{CheckIn, MAX_ANNOUNCED, Offer, RoundName};
 use tacit_proto::ledger::{MAX_ROUNDS, Prove};
@@ -23,18 +24,23 @@ const PLANS: &str = "plans";
 const PLAN: Kind = Kind { code: 10, version: 1 };
 /// What follows a task's name there.
 const PLAN_SUFFIX: &str = ".plan";
+/// This client's places on the rosters that those plans demand.
+const PLACES: &str = "places";
+const PLACE: Kind = Kind { code: 21, version: 1 };
 
-/// The newest plan of a task in a folder, as the coordinator signed it.
+/// The newest plan of each task in a folder, as the coordinator signed it, with this client's place on the roster that it demands.
 pub(crate) fn stored_plans(
     folder: &crate::folder::Folder,
-) -> Result<Vec<SignedPlan>, crate::folder::FolderError> {
+) -> Result<Vec<(SignedPlan, Option<Membership>)>, crate::folder::FolderError> {
     let mut plans = Vec::new();
     for name in folder.list(PLANS)? {
         let file = format!("{PLANS}/{name}");
         if let Some(bytes) = folder.read(&file, PLAN)? {
-            plans.push(
-                SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?,
-            );
+            let signed =
+                SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?;
+            let place = format!("{PLACES}/{name}");
+            let membership = if signed.roster().is_some() { folder.load(&place, PLACE)? } else { None };
+            plans.push((signed, membership));
         }
     }
     Ok(plans)
@@ -44,6 +50,8 @@ impl Daemon {
     /// Checks in, and does what there is to do. When the coordinator wants to hear again.
     pub(super) async fn contact(&mut self) -> Result<Duration, Fault> {
         let mut ready = Update::ready(&self.folder)?;
+        // Whoever is not drawn waits for nothing; the plan of a later period comes with every answer.
+        ready.retain(|update| !self.undrawn.contains(&update.task));
         ready.truncate(MAX_ANNOUNCED);
         let request = CheckIn {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -125,7 +133,15 @@ impl Daemon {
             self.status.tasks.insert(task.to_string(), status);
             return Ok(());
         }
-        self.keep_plan(&task, &offer.plan)?;
+        let member = Member { membership: offer.membership.clone(), ..self.member.clone() };
+        if let Err(error) = check_place(&plan, &member, now()) {
+            status.refusal = Some(error.to_string());
+            self.undrawn.insert(task.clone());
+            self.status.tasks.insert(task.to_string(), status);
+            return Ok(());
+        }
+        self.undrawn.remove(&task);
+        self.keep_plan(&task, &offer.plan, offer.membership.as_ref())?;
         let mut update = Update::load(&self.folder, &task)?;
         if update.as_ref().is_some_and(|update| !update.serves(&plan)) {
             // The task has moved on too far, or asks for other work, and no cohort takes it any more.
@@ -136,8 +152,8 @@ impl Daemon {
         let name = RoundName { task: task.clone(), round: plan.round };
         match update {
             Some(update) if offer.join && self.accounts.may_join(&name) => {
-                let (member, rng) = (&self.member, &mut UnwrapErr(SysRng));
-                match Round::join(&self.folder, &offer.plan, member, &update, &self.accounts, now(), rng) {
+                let rng = &mut UnwrapErr(SysRng);
+                match Round::join(&self.folder, &offer.plan, &member, &update, &self.accounts, now(), rng) {
                     Ok(round) => {
                         tracing::info!(round = %name, "joining");
                         self.round = Some(round);
@@ -190,11 +206,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Keeps the plan for the dry run.
-    fn keep_plan(&self, task: &TaskName, plan: &SignedPlan) -> Result<(), Fault> {
-        let (file, wire) = (format!("{PLANS}/{task}{PLAN_SUFFIX}"), plan.to_wire());
+    /// Keeps the plan for the dry run, with the place on the roster that it demands.
+    fn keep_plan(
+        &self,
+        task: &TaskName,
+        plan: &SignedPlan,
+        membership: Option<&Membership>,
+    ) -> Result<(), Fault> {
+        let name = format!("{task}{PLAN_SUFFIX}");
+        let (file, wire) = (format!("{PLANS}/{name}"), plan.to_wire());
         let known = self.folder.read(&file, PLAN)?;
         if known.is_none_or(|known| *known != wire) {
+            if let Some(membership) = membership {
+                self.folder.store(&format!("{PLACES}/{name}"), PLACE, membership)?;
+            }
             self.folder.write(&file, PLAN, &wire)?;
         }
         Ok(())

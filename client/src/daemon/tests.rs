@@ -76,7 +76,20 @@ struct Server(Arc<Mutex<Fake>>);
 impl Server {
     fn new() -> Self {
         let world = World::new();
-        let (plan, book) = (world.plan(1), Book::new(&world.key));
+        let plan = world.plan(1);
+        Self::of(world, plan)
+    }
+
+    /// Whose plan demands a roster that draws everybody, but for the first client where that is wanted.
+    fn drawn(first: bool) -> Self {
+        let mut world = World::new();
+        let terms = world.draw(first);
+        let plan = world.plan_under(1, Some(terms));
+        Self::of(world, plan)
+    }
+
+    fn of(world: World, plan: SignedPlan) -> Self {
+        let book = Book::new(&world.key);
         let coordinator = Coordinator::open(&world, &plan);
         Self(Arc::new(Mutex::new(Fake {
             world,
@@ -203,6 +216,7 @@ impl Fleet for Server {
                 parent: None,
                 join: !request.ready.is_empty() && !over,
                 excuse: over.then(|| "its update is in".to_owned()),
+                membership: state.world.members[0].membership.clone(),
             };
             let ledger = state.book.prove(request.ledger_size, &[]);
             state.check_ins.push(request);
@@ -396,6 +410,31 @@ impl Machine {
 fn settled(path: &Path) -> bool {
     let accounts = Accounts::peek(path).ok().flatten();
     accounts.is_some_and(|accounts| accounts.awaiting.is_empty() && !accounts.budget.debits().is_empty())
+}
+
+#[tokio::test]
+async fn a_drawn_client_takes_part() {
+    let (server, machine) = (Server::drawn(true), Machine::new(true));
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| assert_eq!(state.handed_in.len(), Step::ALL.len(), "{:?}", machine.shown()));
+}
+
+#[tokio::test]
+async fn whoever_is_not_drawn_says_nothing_although_it_is_invited() {
+    let (server, machine) = (Server::drawn(false), Machine::new(true));
+    machine.run(&server, |_| server.with(|state| state.check_ins.len() >= 4)).await.expect("it runs");
+    let refusal = machine.shown().tasks[task().as_str()].refusal.clone().expect("it stays out");
+    assert!(refusal.contains("is not drawn"), "{refusal}");
+    server.with(|state| {
+        assert_eq!(state.handed_in, [], "nothing leaves the machine");
+        assert!(
+            state.check_ins[1..].iter().all(|check_in| check_in.ready.is_empty()),
+            "nor waits for a cohort"
+        );
+    });
+    assert!(
+        Accounts::peek(machine.path.path()).expect("readable").expect("there").budget.debits().is_empty()
+    );
 }
 
 #[tokio::test]

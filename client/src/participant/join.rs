@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::client::{Advertised, ClientError, ClientSetup};
 use tacit_aggregation::context::Context;
-use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, PublicKey};
+use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, Membership, PublicKey};
 use tacit_aggregation::messages::{Advert, CohortList};
 use tacit_privacy::{Clipped, PipelineError};
 use tacit_proto::{ClientMessage, RoundPlan, SignedPlan};
@@ -30,6 +30,8 @@ pub struct Member {
     pub certificate: Certificate,
     /// SHA-256 of the files of the base model that it has.
     pub base_model: Digest,
+    /// Proof that it is on the roster of the plan at hand, where that demands one.
+    pub membership: Option<Membership>,
 }
 
 /// The client has announced its keys and waits for the cohort.
@@ -78,6 +80,18 @@ pub fn admit<'a>(
         budget.check_all(&plan.task, plan.round, &plan.admitted_cost(&plan.mechanism(&largest)?)?)?;
     }
     Ok(plan)
+}
+
+/// Whether this client may be in the cohort of a plan: where that demands a roster, it is the identity root's and of now, and
+/// this client is on it and drawn. Checked again when the client joins, and of everybody when the cohort is closed.
+///
+/// # Errors
+/// [`ParticipantError::Protocol`] says what is wrong with the roster, or this client's place on it.
+pub fn check_place(plan: &RoundPlan, member: &Member, now: Millis) -> Result<(), ParticipantError> {
+    let Some(terms) = &plan.roster else { return Ok(()) };
+    terms.verify(&member.root, now / 1000).map_err(ClientError::from)?;
+    let place = terms.admit(member.certificate.client, member.membership.as_ref());
+    Ok(place.map_err(ClientError::from)?)
 }
 
 impl Joined {
@@ -151,6 +165,7 @@ impl Joined {
             root: member.root,
             identity: Arc::clone(&member.identity),
             certificate: member.certificate.clone(),
+            membership: member.membership.clone(),
             parent,
         };
         let JoinSecrets { round, bond } = secrets;

@@ -112,6 +112,13 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Take in what `identity roster` has written
+    Roster {
+        /// The file
+        roster: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Clients in the order of their numbers
     List {
         /// Those above this number
@@ -300,6 +307,7 @@ impl ClientCommand {
             Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
             Self::Refuse { ticket, remote } => show(&remote, Order::RefuseRequest(ticket)),
             Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
+            Self::Roster { roster, remote } => show(&remote, Order::TakeRoster(read(&roster)?)),
             Self::List { above, limit, silent_days, remote } => {
                 let mut answer =
                     remote.carry(Order::ListClients { above: ClientId(above), limit, silent_days })?;

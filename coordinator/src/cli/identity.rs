@@ -1,13 +1,14 @@
 //! `tacit-coordinator identity`: the identity root's work on its folder. Must never print the root's secret key.
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, Rate};
 use tacit_coordinator::files::write_json;
 use tacit_coordinator::identity::{Admission, Issued, Office, Revocations};
 
@@ -83,7 +84,8 @@ enum IdentityCommand {
     List,
     /// Sign the list of everybody who may be in a cohort during an epoch
     ///
-    /// It holds the clients whose certificates are valid now. An epoch has one roster.
+    /// It holds the clients whose certificates are valid now. An epoch has one roster. In each period of the epoch a lottery that
+    /// nobody can steer draws a share of the clients, and cohorts are made of those.
     Roster {
         /// Number of the epoch, one above the last one's
         #[arg(long)]
@@ -91,6 +93,12 @@ enum IdentityCommand {
         /// How long the epoch lasts, from now
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
         days: u64,
+        /// How long a period lasts, in minutes
+        #[arg(long, default_value_t = 1_440, value_parser = clap::value_parser!(u64).range(1..=525_600))]
+        period_minutes: u64,
+        /// The share of the clients that a period draws, such as 1/20; 1 draws everybody
+        #[arg(long, default_value = "1", value_parser = rate)]
+        rate: Rate,
         /// File to write, for the coordinator
         #[arg(long, default_value = "roster.json")]
         out: PathBuf,
@@ -172,8 +180,11 @@ impl Identity {
                 done(Some(count), &out, format!("revoked in all  {count} clients"))
             }
             IdentityCommand::List => list(&office, now, json),
-            IdentityCommand::Roster { epoch, days, out } => {
-                let roll = office.sign_roster(epoch, until(days), now)?;
+            IdentityCommand::Roster { epoch, days, period_minutes, rate, out } => {
+                let period =
+                    NonZeroU64::new(period_minutes * 60).context("a period has at least one minute")?;
+                let last = until(days).saturating_sub(1);
+                let roll = office.sign_roster(epoch, last, (period, rate), now, &mut secrets()?)?;
                 write_json(&out, &roll)?;
                 let count = roll.clients.len();
                 done(Some(count), &out, format!("signed the roster of epoch {epoch}  {count} clients"))
@@ -245,6 +256,13 @@ fn key(text: &str) -> Result<[u8; 32], String> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key).map_err(|_| "a key is 64 hexadecimal digits".to_owned())?;
     Ok(key)
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let (part, whole) = text.split_once('/').unwrap_or((text, "1"));
+    let number = |digits: &str| digits.trim().parse::<u64>().ok();
+    let rate = number(part).zip(number(whole)).and_then(|(part, whole)| Rate::new(part, whole));
+    rate.ok_or_else(|| "a rate is a fraction above 0 and up to 1, such as 1/20".to_owned())
 }
 
 fn client(text: &str) -> Result<ClientId, String> {

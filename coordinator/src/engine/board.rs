@@ -2,11 +2,12 @@
 //! durable yet.
 
 use crate::Millis;
+use crate::roster::Listed;
 use crate::task::TaskSettings;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, Membership};
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::{Digest, Step};
 use tacit_privacy::ledger::head::SignedHead;
@@ -31,12 +32,26 @@ pub struct TaskView {
     pub excuse: Option<&'static str>,
     /// The plan of the round that is open or comes next; while there is none, of the last one.
     pub plan: Option<Arc<SignedPlan>>,
+    /// The newest roster, from which clients get their proofs, where the task demands one.
+    pub roster: Option<Arc<Listed>>,
     /// Who is to join the round now, while its adverts are gathered.
     pub joining: Option<Arc<BTreeSet<ClientId>>>,
     /// What its channels install, once its first version is durable.
     pub channels: Option<Channels>,
     /// What people want to know.
     pub status: TaskStatus,
+}
+
+impl TaskView {
+    /// A client's place on the roster that the plan demands, or why it may not take part; none where no roster is demanded.
+    #[must_use]
+    pub fn place(&self, client: ClientId) -> Option<Result<Membership, String>> {
+        let terms = self.plan.as_ref()?.roster()?;
+        Some(match &self.roster {
+            Some(listed) => listed.place(terms, client),
+            None => Err("the coordinator has no roster".to_owned()),
+        })
+    }
 }
 
 /// The present versions of a task's channels.

@@ -3,12 +3,14 @@
 
 use super::command::Commands;
 use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRow, Tasks};
-use super::task::{Open, Planned, Task, vectors_of};
+use super::task::{Open, Planned, Task, roster_terms, vectors_of};
 use super::{Board, Engine, Figures, Handle, Refused, Setup, Stopped, Tools};
 use crate::Millis;
 use crate::account::{Account, LoadError};
+use crate::identity::Roll;
 use crate::optimizer::OptimizerState;
 use crate::publication::PublicationError;
+use crate::roster::{Listed, ListedError, Rosters};
 use crate::round::{Driver, TaskState};
 use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
@@ -59,6 +61,9 @@ pub enum EngineError {
         /// What is wrong.
         problem: DecodeError,
     },
+    /// The stored roster is not this root's.
+    #[error(transparent)]
+    Roster(#[from] ListedError),
     /// Something could not be made durable.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -116,6 +121,7 @@ impl Engine {
             setup,
             epoch,
             account,
+            roster: None,
             tasks: BTreeMap::new(),
             batch: Batch::new(),
             waiting: Vec::new(),
@@ -145,6 +151,9 @@ impl Engine {
         let now = (self.setup.clock)();
         let store = Arc::clone(&self.setup.store);
         let records = Records(store.as_ref());
+        if let Some(roll) = records.get::<Rosters>(&())? {
+            self.roster = Some(Arc::new(Listed::new(&roll, &self.setup.root)?));
+        }
         let mut recovery = Recovery {
             reservations: self.account.reservations().count(),
             entries: self.account.ledger().size(),
@@ -270,9 +279,11 @@ impl Engine {
         // Better now than at its first round.
         let key = &self.setup.key;
         let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut self.rng));
+        let roster = roster_terms(&settings.plan, self.roster.as_deref(), &self.setup.root, now)
+            .map_err(Refused::Impossible)?;
         settings
             .plan
-            .plan(1, &state.adapter, &[], &self.account, key, noise.as_ref())
+            .plan(1, &state.adapter, &[], &self.account, key, noise.as_ref(), roster)
             .map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
@@ -283,6 +294,27 @@ impl Engine {
             task.store_state(tools);
         });
         self.tasks.insert(name, task);
+        Ok(())
+    }
+
+    /// Takes in the roster of a new epoch; the same one again changes nothing. Open rounds go on with the one that they began with.
+    ///
+    /// # Errors
+    /// [`Refused::Impossible`] for a roster of an earlier epoch, or another one of the same.
+    pub fn take_roster(&mut self, roll: &Roll, listed: Listed) -> Result<(), Refused> {
+        let number = listed.signed().epoch.number;
+        if let Some(present) = &self.roster {
+            let (known, same) = (present.signed().epoch.number, present.signed() == listed.signed());
+            if number < known || (number == known && !same) {
+                return Err(Refused::Impossible(format!(
+                    "the roster of epoch {known} is here already, and this is another one of epoch {number}: an epoch has one \
+                     roster, and none comes after a later one"
+                )));
+            }
+        }
+        self.batch.put::<Rosters>(&(), roll);
+        self.roster = Some(Arc::new(listed));
+        self.tasks.values_mut().for_each(Task::roster_changed);
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use super::tables::{End, Journal, RoundRow, Rounds, Stage, StateRow, States, Tas
 use super::{Refused, Target, Tools};
 use crate::Millis;
 use crate::cohort::{History, select};
+use crate::plan::{PlanSettings, RosterSettings};
+use crate::roster::Listed;
 use crate::round::{Driver, Event, Outcome, Outgoing, RoundSetup, TaskState};
 use crate::store::Records;
 use crate::task::TaskSettings;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
+use tacit_aggregation::params::RosterTerms;
 use tacit_aggregation::server::VectorSummary;
 use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
@@ -69,6 +72,20 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Whether the roster that the plan demands, if it does, lets a client into the cohort.
+    fn draws(&self, client: ClientId, roster: Option<&Listed>) -> bool {
+        let Some(terms) = self.signed.roster() else { return true };
+        roster.is_some_and(|listed| listed.admits(terms, client))
+    }
+
+    /// Whether the plan is for another roster, or for another period, than the present one.
+    fn is_past(&self, roster: Option<&Listed>, now: Millis) -> bool {
+        let Some(terms) = self.signed.roster() else { return false };
+        !roster.is_some_and(|listed| listed.is_present(terms, now))
+    }
+}
+
+impl Planned {
     pub(super) fn new(
         signed: SignedPlan,
         round: u64,
@@ -90,6 +107,21 @@ pub(super) struct Open {
     pub(super) vectors: VectorFolder,
     pub(super) since: Millis,
     pub(super) invited: Arc<BTreeSet<ClientId>>,
+}
+
+/// What a plan made at `now` says of the roster, where the settings demand one.
+pub(super) fn roster_terms(
+    settings: &PlanSettings,
+    roster: Option<&Listed>,
+    root: &PublicKey,
+    now: Millis,
+) -> Result<Option<RosterTerms>, String> {
+    let Some(RosterSettings { colluders }) = settings.roster else { return Ok(None) };
+    let listed = roster.ok_or(
+        "the task demands a roster and there is none here: have one signed with `tacit-coordinator identity roster`, and take \
+         it in with `tacit-coordinator client roster`",
+    )?;
+    listed.terms(colluders, root, now).map(Some).map_err(|error| error.to_string())
 }
 
 /// Where a round's vectors lie.
@@ -126,8 +158,17 @@ impl Task {
     }
 
     /// Notes that a client waits with an update; says whether that changes what is shown.
-    pub(super) fn note_ready(&mut self, client: ClientId, parent: Digest, now: Millis) -> bool {
-        let fits = self.plan.as_ref().is_some_and(|plan| plan.parents.contains(&parent));
+    pub(super) fn note_ready(
+        &mut self,
+        client: ClientId,
+        parent: Digest,
+        roster: Option<&Listed>,
+        now: Millis,
+    ) -> bool {
+        let fits = self
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.parents.contains(&parent) && plan.draws(client, roster));
         // Whoever is in the open round waits for nothing.
         let takes_part = self.open.as_ref().is_some_and(|open| open.invited.contains(&client));
         fits && !takes_part && self.ready.insert(client, (parent, now)).is_none()
@@ -250,6 +291,11 @@ impl Task {
         if self.row.paused || self.is_finished() {
             return;
         }
+        let roster = tools.roster.map(Arc::as_ref);
+        if self.plan.as_ref().is_some_and(|plan| plan.is_past(roster, now)) {
+            self.plan = None;
+            *tools.changed = true;
+        }
         if self.plan.is_none() && self.problem.is_none() {
             self.plan_next(now, tools);
         }
@@ -297,11 +343,17 @@ impl Task {
         let noise = self.settings.plan.central.map(|_| NoiseKey::generate(tools.rng));
         let key = &tools.setup.key;
         let (plan, adapter) = (&self.settings.plan, &self.state.adapter);
-        let signed = plan.plan(round, adapter, &older, tools.account, key, noise.as_ref());
+        let roster = roster_terms(plan, tools.roster.map(Arc::as_ref), &tools.setup.root, now);
+        let signed = roster.and_then(|roster| {
+            let signed = plan.plan(round, adapter, &older, tools.account, key, noise.as_ref(), roster);
+            signed.map_err(|error| error.to_string())
+        });
         *tools.changed = true;
         match signed {
             Ok(signed) => {
                 let planned = Planned::new(signed, round, noise, now, &key.public_key());
+                // Another period draws others.
+                self.ready.retain(|client, _| planned.draws(*client, tools.roster.map(Arc::as_ref)));
                 self.store_round(&planned, Stage::Planned, tools);
                 self.plan = Some(planned);
                 tracing::info!(task = self.name(), round, "a round is planned");
@@ -319,6 +371,13 @@ impl Task {
         let noise = planned.noise.as_ref().filter(|_| !over).map(|noise| *noise.to_bytes());
         let row = RoundRow { plan: planned.signed.to_wire(), noise, planned: planned.planned, stage };
         tools.batch.put::<Rounds>(&(self.name().to_owned(), planned.round), &row);
+    }
+
+    /// There is a new roster: what was planned on an older one, or could not be for want of one, is planned anew.
+    pub(super) fn roster_changed(&mut self) {
+        if self.settings.plan.roster.is_some() {
+            self.problem = None;
+        }
     }
 
     /// Opens the planned round when enough clients wait with an update.

@@ -62,6 +62,7 @@ fn settings(task: &str) -> TaskSettings {
             confirm: 60_000,
             unmask: 60_000,
         },
+        roster: None,
         central: None,
     };
     TaskSettings {

@@ -3,8 +3,11 @@
 //! Client numbers are written as decimal strings: many JSON tools read numbers above 2^53 wrongly.
 
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
 use tacit_aggregation::Digest;
-use tacit_aggregation::identity::{ClientId, PublicKey, RevocationList, Roster, Signature, SignedRoster};
+use tacit_aggregation::identity::{
+    ClientId, EpochTerms, PublicKey, Rate, RevocationList, Roster, Signature, SignedRoster,
+};
 use tacit_proto::enrolment::appointment;
 
 /// A request to become a client, as the coordinator exports it.
@@ -154,6 +157,14 @@ pub struct Roll {
     pub not_before: u64,
     /// Last second of the epoch, Unix time.
     pub not_after: u64,
+    /// Length of a period in seconds.
+    pub period_seconds: NonZeroU64,
+    /// q in parts of 2^-64, less one.
+    #[serde(with = "decimal_rate")]
+    pub rate: Rate,
+    /// What the root drew at random, in hexadecimal.
+    #[serde(with = "hex::serde")]
+    pub seed: Digest,
     /// The root's signature, in hexadecimal.
     #[serde(with = "hex::serde")]
     pub signature: [u8; 64],
@@ -167,10 +178,13 @@ impl Roll {
     #[must_use]
     pub fn new(roster: &Roster, signed: &SignedRoster) -> Self {
         Self {
-            epoch: signed.epoch,
+            epoch: signed.epoch.number,
             root: signed.root,
-            not_before: signed.not_before,
-            not_after: signed.not_after,
+            not_before: signed.epoch.not_before,
+            not_after: signed.epoch.not_after,
+            period_seconds: signed.epoch.period_seconds,
+            rate: signed.epoch.rate,
+            seed: signed.epoch.seed,
             signature: signed.signature.0,
             clients: roster.clients().to_vec(),
         }
@@ -179,12 +193,18 @@ impl Roll {
     /// The statement that the root signed.
     #[must_use]
     pub fn signed(&self) -> SignedRoster {
-        SignedRoster {
-            epoch: self.epoch,
-            root: self.root,
-            size: self.clients.len() as u64,
+        let epoch = EpochTerms {
+            number: self.epoch,
             not_before: self.not_before,
             not_after: self.not_after,
+            period_seconds: self.period_seconds,
+            rate: self.rate,
+            seed: self.seed,
+        };
+        SignedRoster {
+            epoch,
+            root: self.root,
+            size: self.clients.len() as u64,
             signature: Signature(self.signature),
         }
     }
@@ -204,6 +224,21 @@ pub(crate) mod decimal {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClientId, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(ClientId).map_err(|_| de::Error::custom(format!("\"{text}\" is no client's number")))
+    }
+}
+
+/// A rate as a decimal string.
+mod decimal_rate {
+    use super::Rate;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&rate.parts())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Rate::from_parts).map_err(|_| de::Error::custom(format!("\"{text}\" is no rate")))
     }
 }
 

@@ -2,11 +2,12 @@
 //! Must never write the root's key anywhere else, forget whom it admitted, nor hand out what is not on the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use rand_core::CryptoRng;
 use tacit_aggregation::identity::{
-    ClientId, IdentityRoot, PublicKey, RevocationError, RevocationList, Roster,
+    ClientId, EpochTerms, IdentityRoot, PublicKey, Rate, RevocationError, RevocationList, Roster,
 };
 use tacit_proto::Wire as _;
 use tacit_proto::enrolment::appointment;
@@ -282,11 +283,19 @@ impl Office {
         Ok(&self.revoked)
     }
 
-    /// Signs the roster of an epoch: everybody whose certificates hold at `now`.
+    /// Signs the roster of an epoch: everybody whose certificates hold at `now`. A share `rate` of them is drawn in each period of
+    /// `period_seconds`; `rng` draws what the draws depend on, once it is fixed who is listed.
     ///
     /// # Errors
     /// [`OfficeError::RosterExists`], [`OfficeError::Folder`].
-    pub fn sign_roster(&self, epoch: u64, not_after: u64, now: u64) -> Result<Roll, OfficeError> {
+    pub fn sign_roster<R: CryptoRng>(
+        &self,
+        epoch: u64,
+        not_after: u64,
+        (period_seconds, rate): (NonZeroU64, Rate),
+        now: u64,
+        rng: &mut R,
+    ) -> Result<Roll, OfficeError> {
         let name = format!("roster-{epoch}.json");
         if self.folder.path(&name).exists() {
             return Err(OfficeError::RosterExists { epoch, path: self.folder.path(&name) });
@@ -296,7 +305,10 @@ impl Office {
         }
         let valid = |issued: &&Issued| issued.not_after >= now && !self.revoked.revokes(issued.client);
         let roster = Roster::new(self.issued().filter(valid).map(|issued| issued.client).collect());
-        let roll = Roll::new(&roster, &self.root.sign_roster(epoch, &roster, now, not_after));
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let terms = EpochTerms { number: epoch, not_before: now, not_after, period_seconds, rate, seed };
+        let roll = Roll::new(&roster, &self.root.sign_roster(&roster, terms));
         self.folder.write_json(&name, &roll)?;
         Ok(roll)
     }
@@ -496,6 +508,11 @@ mod tests {
         assert_eq!(office.issued().count(), 1, "all or none");
     }
 
+    fn sign(office: &Office, epoch: u64, not_after: u64) -> Result<Roll, OfficeError> {
+        let lottery = (NonZeroU64::new(600).unwrap(), Rate::new(1, 3).unwrap());
+        office.sign_roster(epoch, not_after, lottery, 2_000, &mut ChaCha20Rng::seed_from_u64(epoch))
+    }
+
     #[test]
     fn a_roster_lists_who_is_valid_once_an_epoch() {
         let (folder, mut office, mut rng) = office(5);
@@ -503,20 +520,23 @@ mod tests {
         let issued = office.issue(&all[..4], 5_000, 1_000, &mut rng).unwrap();
         let expired = office.issue(&all[4..], 1_500, 1_000, &mut rng).unwrap();
         office.revoke(&[issued[0].client]).unwrap();
-        let roll = office.sign_roster(7, 4_000, 2_000).unwrap();
+        let roll = sign(&office, 7, 4_000).unwrap();
         let mut valid: Vec<_> = issued[1..].iter().map(|issued| issued.client).collect();
         valid.sort_unstable();
         assert_eq!(roll.clients, valid);
         let roster = Roster::new(roll.clients.clone());
         let signed = roll.signed();
         assert_eq!(signed.verify(&office.public_key(), 2_000), Ok(()));
+        assert_eq!((signed.epoch.period_seconds.get(), Some(signed.epoch.rate)), (600, Rate::new(1, 3)));
+        // The draws are fixed by what is drawn when the list is, and by nothing that was known before.
+        assert_ne!(signed.epoch.seed, sign(&office, 8, 4_000).unwrap().seed);
         assert!(matches!(signed.verify(&office.public_key(), 4_001), Err(RosterError::Time { .. })));
         for client in &valid {
             assert_eq!(signed.verify_member(*client, &roster.prove(*client).unwrap()), Ok(()));
         }
         assert_eq!(roster.prove(expired[0].client), None);
-        assert!(matches!(office.sign_roster(7, 9_000, 2_000), Err(OfficeError::RosterExists { .. })));
-        assert!(matches!(office.sign_roster(8, 1_999, 2_000), Err(OfficeError::Time { .. })));
+        assert!(matches!(sign(&office, 7, 9_000), Err(OfficeError::RosterExists { .. })));
+        assert!(matches!(sign(&office, 9, 1_999), Err(OfficeError::Time { .. })));
         let text = fs::read_to_string(folder.path().join("root/roster-7.json")).unwrap();
         assert_eq!(serde_json::from_str::<Roll>(&text).unwrap(), roll);
     }

@@ -8,8 +8,9 @@ use crate::admins::{AdminError, Role, make_token, revoke_token, role_of, tokens}
 use crate::engine::tables::{RoundRow, Rounds, Stage};
 use crate::engine::{Handle, Refused};
 use crate::enrolment::{Enrolment, EnrolmentError, Presence};
-use crate::identity::{Issued, Revocations};
+use crate::identity::{Issued, Revocations, Roll};
 use crate::publication::{PublicationError, Publisher};
+use crate::roster::Listed;
 use crate::serve::{DataFolder, secrets};
 use crate::store::{Batch, Epoch, Records, RocksStore, StoreError};
 use crate::task::TaskSettings;
@@ -177,6 +178,7 @@ impl AdminService {
                 self.channel(task, move |publisher, batch, task| publisher.rollback(batch, task, channel))
                     .await
             }
+            Order::TakeRoster(text) => self.take_roster(text).await,
             other => {
                 let service = self.clone();
                 match tokio::task::spawn_blocking(move || service.blocking(other)).await {
@@ -185,6 +187,23 @@ impl AdminService {
                 }
             }
         }
+    }
+
+    /// Checks a roster here, for that takes a while, and has the engine take it in.
+    async fn take_roster(&self, text: String) -> Result<Value, Failure> {
+        let (root, now) = (self.enrolment.root(), (self.clock)() / 1000);
+        let checked = tokio::task::spawn_blocking(move || {
+            let roll: Roll =
+                serde_json::from_str(&text).map_err(|error| format!("this is no roster: {error}"))?;
+            let listed = Listed::new(&roll, &root).map_err(|error| error.to_string())?;
+            listed.signed().verify(&root, now).map_err(|error| error.to_string())?;
+            Ok((roll, listed))
+        });
+        let checked = checked.await.map_err(|_| Failure::Refused(Refused::Stopping))?;
+        let (roll, listed) = checked.map_err(Failure::Bad)?;
+        let answer = json!({ "epoch": roll.epoch, "clients": roll.clients.len(), "until": roll.not_after });
+        self.engine.call(move |engine, _| engine.take_roster(&roll, listed)).await?;
+        Ok(answer)
     }
 
     fn status(&self) -> Result<Value, Failure> {

@@ -101,6 +101,12 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
         return None;
     }
     let excuse = view.excuse.map(str::to_owned).or_else(|| view.settings.refuses_version(&check_in.version));
+    let (membership, outside) = match view.place(client) {
+        None => (None, None),
+        Some(Ok(membership)) => (Some(membership), None),
+        Some(Err(reason)) => (None, Some(reason)),
+    };
+    let excuse = excuse.or(outside);
     let join = excuse.is_none() && view.joining.as_ref().is_some_and(|invited| invited.contains(&client));
     let channels = view.channels.as_ref()?;
     let canary = canary_member(view.settings.name(), client, view.settings.publication.canary);
@@ -112,6 +118,7 @@ fn offer(view: &TaskView, client: ClientId, check_in: &CheckIn) -> Option<Offer>
         parent: parent.map(|training| training.signed.clone()),
         join,
         excuse,
+        membership,
     })
 }
 

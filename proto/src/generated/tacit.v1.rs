@@ -4,7 +4,7 @@
 pub struct Order {
     #[prost(
         oneof = "order::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 40"
     )]
     pub body: ::core::option::Option<order::Body>,
 }
@@ -81,6 +81,9 @@ pub mod order {
         /// Refuses a machine that waits for the identity root: the 32 bytes of its ticket.
         #[prost(bytes, tag = "23")]
         RefuseRequest(::prost::alloc::vec::Vec<u8>),
+        /// Takes in the roster of an epoch: JSON, as `identity roster` writes it.
+        #[prost(string, tag = "40")]
+        TakeRoster(::prost::alloc::string::String),
     }
 }
 /// Asks for the status.
@@ -222,6 +225,56 @@ pub struct RoundPlan {
     /// The coordinator's Ed25519 public key, 32 bytes.
     #[prost(bytes = "vec", tag = "11")]
     pub coordinator: ::prost::alloc::vec::Vec<u8>,
+    /// The roster that the cohort is drawn from; absent where the coordinator picks it.
+    #[prost(message, optional, tag = "40")]
+    pub roster: ::core::option::Option<RosterTerms>,
+}
+/// The roster that a cohort is drawn from, and the colluders that are assumed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RosterTerms {
+    /// The identity root's roster of the present epoch.
+    #[prost(message, optional, tag = "1")]
+    pub roster: ::core::option::Option<SignedRoster>,
+    /// Number of the period within the epoch, from 0.
+    #[prost(uint64, tag = "2")]
+    pub period: u64,
+    /// G: listed clients assumed to collude.
+    #[prost(uint32, tag = "3")]
+    pub colluders: u32,
+    /// A: the smallest number with P\[Bin(G, q) > A\] at most 2^-40 over the number of the epoch's periods.
+    #[prost(uint32, tag = "4")]
+    pub corrupt: u32,
+}
+/// The identity root's statement of who may be in a cohort during an epoch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedRoster {
+    /// Number of the epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Root of the Merkle tree (RFC 9162) over the clients' numbers, increasing, eight bytes each, big-endian; 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// How many clients are listed.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// First second of the epoch, Unix time.
+    #[prost(uint64, tag = "4")]
+    pub not_before: u64,
+    /// Last second of the epoch, Unix time.
+    #[prost(uint64, tag = "5")]
+    pub not_after: u64,
+    /// Length of a period in seconds, at least 1; the first begins with the epoch.
+    #[prost(uint64, tag = "6")]
+    pub period_seconds: u64,
+    /// q, the share of the roster that a period draws, in parts of 2^-64, less one.
+    #[prost(fixed64, tag = "7")]
+    pub rate: u64,
+    /// 32 random bytes, drawn by the root when the list was known.
+    #[prost(bytes = "vec", tag = "8")]
+    pub seed: ::prost::alloc::vec::Vec<u8>,
+    /// The root's Ed25519 signature over all of the above, 64 bytes.
+    #[prost(bytes = "vec", tag = "9")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
 }
 /// A plan and the coordinator's signature.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -566,6 +619,19 @@ pub struct Advert {
     /// The client's signature, 64 bytes.
     #[prost(bytes = "vec", tag = "10")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// Proves that the client is on the roster that the plan demands; absent where it demands none.
+    #[prost(message, optional, tag = "11")]
+    pub membership: ::core::option::Option<Membership>,
+}
+/// Proves that a client is on a roster.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Membership {
+    /// Its place among the roster's clients, from 0.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Siblings in the roster's Merkle tree from its leaf up to the root, nearest first, 32 bytes each; at most 64.
+    #[prost(bytes = "vec", tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
 }
 /// Everything that a closed cohort aggregates under.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1037,6 +1103,9 @@ pub struct Offer {
     /// Why the caller may not take part now; empty when it may.
     #[prost(string, tag = "5")]
     pub excuse: ::prost::alloc::string::String,
+    /// Proves that the caller is on the roster that the plan demands, for its advert; absent where it demands none.
+    #[prost(message, optional, tag = "10")]
+    pub membership: ::core::option::Option<Membership>,
 }
 /// The clients that the identity root has shut out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,7 +1,7 @@
 //! What taking part in a planned round costs. Must never promise less than the worst that the round may turn out to be.
 
 use super::{PlanError, RoundPlan, Trust};
-use tacit_aggregation::params::{RoundParams, fraction_of};
+use tacit_aggregation::params::{RoundParams, corrupt_share, fraction_of};
 use tacit_privacy::{
     BasisPoints, CentralMechanism, CentralRequest, Infeasible, Mechanism, MechanismRequest, RdpCurve,
     RoundMechanism, epsilon_spent,
@@ -37,6 +37,11 @@ impl RoundPlan {
         })
     }
 
+    /// Colluding members assumed in a cohort of n, per 10,000.
+    fn corrupt_share(&self, n: u32) -> u16 {
+        corrupt_share(self.cohort.corrupt_bp, self.roster.as_ref(), n)
+    }
+
     fn central_request(&self, clients: u32, n_min: u32) -> CentralRequest {
         CentralRequest {
             clients,
@@ -61,7 +66,7 @@ impl RoundPlan {
         Ok(MechanismRequest {
             clients,
             n_min,
-            corrupt: fraction("cohort.corrupt_bp", self.cohort.corrupt_bp)?,
+            corrupt: fraction("cohort.corrupt_bp", self.corrupt_share(clients))?,
             dropout: fraction("cohort.dropout_bp", self.cohort.dropout_bp)?,
             dimension: self.privacy.dimension as usize,
             clip: self.privacy.clip,
@@ -98,7 +103,7 @@ impl RoundPlan {
         // shares all cohorts cost the same, but for the rounding of the variance, 2^-32.
         let honest = |&n: &u32| {
             let n_min = self.cohort.n_min.max(n - fraction_of(n, self.cohort.dropout_bp));
-            (n_min.saturating_sub(fraction_of(n, self.cohort.corrupt_bp)), n)
+            (n_min.saturating_sub(fraction_of(n, self.corrupt_share(n))), n)
         };
         let mut sizes: Vec<u32> = (self.cohort.min..=self.cohort.max).collect();
         sizes.sort_by_key(|n| std::cmp::Reverse(honest(n)));
@@ -115,9 +120,9 @@ impl RoundPlan {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::tests_support::{RULE, central_plan, plan};
+    use crate::plan::tests_support::{RULE, central_plan, drawn_plan, plan};
     use crate::plan::{PlanError, RoundPlan};
-    use tacit_privacy::{NoiseLaw, RdpCurve, epsilon_spent};
+    use tacit_privacy::{NoiseLaw, RdpCurve, RoundMechanism, epsilon_spent};
 
     #[test]
     fn the_promise_covers_every_cohort_and_every_number_of_survivors() {
@@ -127,6 +132,24 @@ mod tests {
             plan.privacy.epsilon = plan.least_promise().expect("feasible");
             assert_covered(&plan);
         }
+    }
+
+    #[test]
+    fn a_drawn_cohort_has_as_much_noise_as_its_honest_minimum_gives() {
+        let mut plan = drawn_plan();
+        let params = plan.terms().params(plan.cohort.max).expect("feasible");
+        let best = plan.best_mechanism(params.n, params.n_min).expect("feasible");
+        (plan.privacy.bits, plan.privacy.scale) = (best.bits() as u8, 0.7 * best.scale());
+        plan.privacy.epsilon = plan.least_promise().expect("feasible");
+        assert_covered(&plan);
+        // More colluders, so more noise from each: the honest ones' noise alone has to do.
+        let mut more = plan.clone();
+        more.roster.iter_mut().for_each(|terms| terms.corrupt += 3);
+        let noise = |plan: &RoundPlan| match plan.best_mechanism(params.n, params.n_min).expect("feasible") {
+            RoundMechanism::Distributed(mechanism) => mechanism.local_sigma(),
+            RoundMechanism::Central(_) => 0.0,
+        };
+        assert!(noise(&more) > noise(&plan) && noise(&plan) > 0.0);
     }
 
     fn assert_covered(plan: &RoundPlan) {

@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 use std::fmt;
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::{PublicKey, Signature};
+use tacit_aggregation::params::RosterTerms;
 use tacit_privacy::ledger::head::{Head, SignedHead};
 use zeroize::Zeroizing;
 
@@ -92,6 +93,12 @@ impl SignedPlan {
     #[must_use]
     pub fn parents(&self) -> &[Digest] {
         &self.plan.parents
+    }
+
+    /// The roster that the cohort is to be drawn from, as it is claimed.
+    #[must_use]
+    pub fn roster(&self) -> Option<&RosterTerms> {
+        self.plan.roster.as_ref()
     }
 
     /// The most that the round costs a client, at the plan's delta, as it is claimed.

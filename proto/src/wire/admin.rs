@@ -45,6 +45,7 @@ impl From<&Order> for wire::Order {
             Order::ListRequests => Body::ListRequests(wire::ListRequests {}),
             Order::Admit(json) => Body::Admit(json.clone()),
             Order::Revoke(json) => Body::Revoke(json.clone()),
+            Order::TakeRoster(json) => Body::TakeRoster(json.clone()),
             Order::Backup(folder) => Body::Backup(folder.clone()),
             Order::ExportLedger(file) => Body::ExportLedger(file.clone()),
             Order::MakeToken { role, note } => {
@@ -115,6 +116,7 @@ impl TryFrom<wire::Order> for Order {
             Body::ListRequests(_) => Self::ListRequests,
             Body::Admit(json) => Self::Admit(document("Order.admit", json, MAX_IMPORT)?),
             Body::Revoke(json) => Self::Revoke(document("Order.revoke", json, MAX_IMPORT)?),
+            Body::TakeRoster(json) => Self::TakeRoster(document("Order.take_roster", json, MAX_IMPORT)?),
             Body::Backup(folder) => Self::Backup(text("Order.backup", folder, MAX_LINE)?),
             Body::ExportLedger(file) => Self::ExportLedger(text("Order.export_ledger", file, MAX_LINE)?),
             Body::MakeToken(make) => Self::MakeToken {

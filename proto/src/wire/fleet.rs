@@ -100,6 +100,7 @@ impl From<&Offer> for wire::Offer {
             parent: offer.parent.as_ref().map(SignedManifest::to_bytes).unwrap_or_default(),
             join: offer.join,
             excuse: offer.excuse.clone().unwrap_or_default(),
+            membership: offer.membership.as_ref().map(Into::into),
         }
     }
 }
@@ -118,6 +119,7 @@ impl TryFrom<wire::Offer> for Offer {
             },
             join: offer.join,
             excuse: Some(excuse).filter(|excuse| !excuse.is_empty()),
+            membership: offer.membership.map(TryInto::try_into).transpose()?,
         })
     }
 }

@@ -6,7 +6,9 @@ use crate::plan::{
     AdapterShape, CohortTerms, Deadlines, LocalRule, LocalTraining, PrivacyTerms, RoundPlan, SignedPlan,
     Trust,
 };
-use tacit_aggregation::params::{MAX_PARENTS, ThreatModel};
+use std::num::NonZeroU64;
+use tacit_aggregation::identity::{EpochTerms, Rate, SignedRoster};
+use tacit_aggregation::params::{MAX_PARENTS, RosterTerms, ThreatModel};
 use tacit_privacy::{AdaptiveClip, Adjacency, NoiseLaw};
 
 /// Most names of matrices that are decoded; the plan's own check is stricter.
@@ -26,6 +28,7 @@ impl From<&RoundPlan> for wire::RoundPlan {
             privacy: Some((&plan.privacy).into()),
             deadlines: Some((&plan.deadlines).into()),
             coordinator: plan.coordinator.0.to_vec(),
+            roster: plan.roster.as_ref().map(Into::into),
         }
     }
 }
@@ -51,6 +54,63 @@ impl TryFrom<wire::RoundPlan> for RoundPlan {
             privacy: present("RoundPlan.privacy", plan.privacy)?.try_into()?,
             deadlines: present("RoundPlan.deadlines", plan.deadlines)?.into(),
             coordinator: key("RoundPlan.coordinator", &plan.coordinator)?,
+            roster: plan.roster.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&RosterTerms> for wire::RosterTerms {
+    fn from(terms: &RosterTerms) -> Self {
+        let RosterTerms { roster, period, colluders, corrupt } = terms;
+        Self { roster: Some(roster.into()), period: *period, colluders: *colluders, corrupt: *corrupt }
+    }
+}
+
+impl TryFrom<wire::RosterTerms> for RosterTerms {
+    type Error = DecodeError;
+
+    fn try_from(terms: wire::RosterTerms) -> Result<Self, DecodeError> {
+        let wire::RosterTerms { roster, period, colluders, corrupt } = terms;
+        Ok(Self { roster: present("RosterTerms.roster", roster)?.try_into()?, period, colluders, corrupt })
+    }
+}
+
+impl From<&SignedRoster> for wire::SignedRoster {
+    fn from(signed: &SignedRoster) -> Self {
+        let EpochTerms { number, not_before, not_after, period_seconds, rate, seed } = signed.epoch;
+        Self {
+            epoch: number,
+            root: signed.root.to_vec(),
+            size: signed.size,
+            not_before,
+            not_after,
+            period_seconds: period_seconds.get(),
+            rate: rate.parts(),
+            seed: seed.to_vec(),
+            signature: signed.signature.0.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<wire::SignedRoster> for SignedRoster {
+    type Error = DecodeError;
+
+    fn try_from(signed: wire::SignedRoster) -> Result<Self, DecodeError> {
+        let period_seconds = NonZeroU64::new(signed.period_seconds)
+            .ok_or_else(|| invalid("SignedRoster.period_seconds", "a period has at least one second"))?;
+        let epoch = EpochTerms {
+            number: signed.epoch,
+            not_before: signed.not_before,
+            not_after: signed.not_after,
+            period_seconds,
+            rate: Rate::from_parts(signed.rate),
+            seed: array("SignedRoster.seed", &signed.seed)?,
+        };
+        Ok(Self {
+            epoch,
+            root: array("SignedRoster.root", &signed.root)?,
+            size: signed.size,
+            signature: signature("SignedRoster.signature", &signed.signature)?,
         })
     }
 }

@@ -5,7 +5,7 @@ use super::check::{array, arrays, at_most, increasing, invalid, key, narrow, pre
 use super::{DecodeError, generated as wire, plan};
 use std::sync::Arc;
 use tacit_aggregation::bitmap::Bitmap;
-use tacit_aggregation::identity::{Certificate, ClientId};
+use tacit_aggregation::identity::{Certificate, ClientId, MAX_MEMBERSHIP_PATH, Membership};
 use tacit_aggregation::messages::{
     Advert, CIPHERTEXT_BYTES, CohortEntry, CohortList, Confirm, Envelope, MAX_CHUNK_BYTES, MaskedChunk,
     MaskedHeader, ShareCommitments, ShareDelivery, ShareKind, ShareMessage, ShareValue, SurvivorMaps,
@@ -52,6 +52,21 @@ impl TryFrom<wire::Certificate> for Certificate {
     }
 }
 
+impl From<&Membership> for wire::Membership {
+    fn from(membership: &Membership) -> Self {
+        Self { index: membership.index, path: membership.path.as_flattened().to_vec() }
+    }
+}
+
+impl TryFrom<wire::Membership> for Membership {
+    type Error = DecodeError;
+
+    fn try_from(membership: wire::Membership) -> Result<Self, DecodeError> {
+        let path = arrays("Membership.path", &membership.path, MAX_MEMBERSHIP_PATH)?;
+        Ok(Self { index: membership.index, path })
+    }
+}
+
 impl From<&Advert> for wire::Advert {
     fn from(advert: &Advert) -> Self {
         Self {
@@ -65,6 +80,7 @@ impl From<&Advert> for wire::Advert {
             mask_key: advert.mask_key.to_vec(),
             nonce: advert.nonce.to_vec(),
             signature: advert.signature.0.to_vec(),
+            membership: advert.membership.as_ref().map(Into::into),
         }
     }
 }
@@ -84,6 +100,7 @@ impl TryFrom<wire::Advert> for Advert {
             mask_key: array("Advert.mask_key", &advert.mask_key)?,
             nonce: array("Advert.nonce", &advert.nonce)?,
             signature: signature("Advert.signature", &advert.signature)?,
+            membership: advert.membership.map(TryInto::try_into).transpose()?,
         })
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{CommitmentCache, DecodeError, Wire, generated};
 use crate::messages::{ClientMessage, ServerMessage};
-use crate::plan::tests_support::{RULE, central_plan, key, plan};
+use crate::plan::tests_support::{RULE, central_plan, drawn_plan, key, plan};
 use crate::plan::{LocalRule, RoundPlan, SignedPlan, Trust};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::fmt::Debug;
 use std::sync::Arc;
 use tacit_aggregation::bitmap::Bitmap;
-use tacit_aggregation::identity::{Certificate, ClientId, PublicKey, Signature};
+use tacit_aggregation::identity::{Certificate, ClientId, Membership, PublicKey, Signature};
 use tacit_aggregation::messages::{
     Advert, CIPHERTEXT_BYTES, CohortEntry, CohortList, Confirm, Envelope, MAX_CHUNK_BYTES, MaskedChunk,
     MaskedHeader, ShareCommitments, ShareDelivery, ShareKind, ShareMessage, ShareValue, SurvivorMaps,
@@ -62,8 +62,11 @@ fn certificate() -> impl Strategy<Value = Certificate> {
 
 fn advert() -> impl Strategy<Value = Advert> {
     let digests = proptest::array::uniform6(digest());
-    (certificate(), "[a-z0-9._-]{0,63}[a-z0-9_-]", any::<u64>(), digests, signature()).prop_map(
-        |(certificate, task, round, digests, signature)| {
+    let path = proptest::collection::vec(digest(), 0..=64);
+    let membership =
+        proptest::option::of((any::<u64>(), path).prop_map(|(index, path)| Membership { index, path }));
+    (certificate(), "[a-z0-9._-]{0,63}[a-z0-9_-]", any::<u64>(), digests, signature(), membership).prop_map(
+        |(certificate, task, round, digests, signature, membership)| {
             let [plan, ledger_head, parent, channel_key, mask_key, nonce] = digests;
             let task = TaskName::new(&task).expect("a plain name");
             Advert {
@@ -76,6 +79,7 @@ fn advert() -> impl Strategy<Value = Advert> {
                 channel_key,
                 mask_key,
                 nonce,
+                membership,
                 signature,
             }
         },
@@ -339,10 +343,12 @@ proptest! {
 
 #[test]
 fn a_signed_plan_comes_back_and_still_verifies() {
-    let signed = key().sign(plan()).expect("a good plan");
-    round_trip(&signed);
-    let again = SignedPlan::from_wire(&signed.to_wire()).expect("its own form");
-    assert_eq!(again.verify(&key().public_key()), Ok(&plan()));
+    for plan in [plan(), drawn_plan()] {
+        let signed = key().sign(plan.clone()).expect("a good plan");
+        round_trip(&signed);
+        let again = SignedPlan::from_wire(&signed.to_wire()).expect("its own form");
+        assert_eq!(again.verify(&key().public_key()), Ok(&plan));
+    }
 }
 
 /// A generated message, spoilt, and what its decoder says.
@@ -354,6 +360,10 @@ where
     let mut generated = G::decode(message.to_wire().as_slice()).expect("its own form");
     spoil(&mut generated);
     M::from_wire(&generated.encode_to_vec()).expect_err("spoilt")
+}
+
+fn roster(plan: &mut generated::RoundPlan) -> &mut generated::SignedRoster {
+    plan.roster.as_mut().and_then(|terms| terms.roster.as_mut()).expect("there")
 }
 
 #[test]
@@ -368,6 +378,8 @@ fn errors_name_the_field() {
         (refused(&plan, |p: &mut Plan| p.base_model.push(0)), "RoundPlan.base_model"),
         (refused(&plan, |p: &mut Plan| p.adapter = None), "RoundPlan.adapter"),
         (refused(&plan, |p: &mut Plan| p.deadlines = None), "RoundPlan.deadlines"),
+        (refused(&drawn_plan(), |p: &mut Plan| roster(p).period_seconds = 0), "SignedRoster.period_seconds"),
+        (refused(&drawn_plan(), |p: &mut Plan| roster(p).seed.truncate(31)), "SignedRoster.seed"),
         (
             refused(&plan, |p: &mut Plan| {
                 p.training.as_mut().expect("there").rule = None;

@@ -121,8 +121,9 @@ fn admit(settings: &Settings, terms: &Arc<RoundTerms>) -> (IdentityRoot, Vec<Pla
     let players = ids.into_iter().enumerate().map(|(index, id)| {
         let identity = Arc::new(IdentityKey::generate(&mut rng));
         let setup = ClientSetup {
+            membership: None,
             terms: Arc::clone(terms),
-            floors: Floors { n_min: 2, corrupt_bp: terms.corrupt_bp, threat: terms.threat },
+            floors: Floors { n_min: 2, corrupt_bp: terms.corrupt_bp, threat: terms.threat, roster: false },
             root: root.public_key(),
             certificate: root.certify(id, identity.public_key(), NOW),
             identity,

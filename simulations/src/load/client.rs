@@ -74,7 +74,7 @@ pub fn generous(delta: f64) -> Limits {
     Limits {
         epsilon: 1e6,
         delta,
-        floors: Floors { n_min: 2, corrupt_bp: 0, threat: ThreatModel::HonestButCurious },
+        floors: Floors { n_min: 2, corrupt_bp: 0, threat: ThreatModel::HonestButCurious, roster: false },
         adjacency: Adjacency::ZeroOut,
         allow_central: false,
         period: None,

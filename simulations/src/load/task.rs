@@ -48,6 +48,7 @@ pub fn task(name: TaskName, clients: u32, dimension: u32) -> TaskSettings {
             noise_law: NoiseLaw::DiscreteGaussian,
             delta: 1e-5,
             deadlines: Deadlines { advertise: long, share: long, collect: long, confirm: long, unmask: long },
+            roster: None,
             central: None,
         },
         optimizer: ServerOptimizer::FedAvg { learning_rate: 1.0 },

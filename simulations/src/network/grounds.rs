@@ -149,6 +149,7 @@ fn settings(
         base_model: base_model.to_owned(),
         code: Code { folders: vec![code], ..Code::default() },
         limits: LimitSettings {
+            roster: false,
             epsilon: privacy.epsilon_limit,
             delta: privacy.delta,
             // All rounds fall into one period.

@@ -25,6 +25,7 @@ struct Cohort {
 pub(super) fn setups() -> Vec<ClientSetup> {
     let root = IdentityRoot::from_bytes(&[0x50; 32]);
     let terms = Arc::new(RoundTerms {
+        roster: None,
         task: TaskName::new("envelopes").expect("a plain name"),
         round: 1,
         plan: [1; 32],
@@ -43,6 +44,7 @@ pub(super) fn setups() -> Vec<ClientSetup> {
     let setup = |client: u64| {
         let identity = IdentityKey::from_bytes(&[0x60 + client as u8; 32]);
         ClientSetup {
+            membership: None,
             terms: Arc::clone(&terms),
             floors: Floors::default(),
             root: root.public_key(),

@@ -66,6 +66,7 @@ fn read<M: Wire + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<M> {
 
 fn terms() -> RoundTerms {
     RoundTerms {
+        roster: None,
         task: TaskName::new("t").expect("a plain name"),
         round: 1,
         plan: [1; 32],

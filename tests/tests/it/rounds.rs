@@ -7,6 +7,7 @@ mod central;
 mod corpus;
 mod fleet;
 mod refusals;
+mod roster;
 mod secrecy;
 
 use fleet::{Fleet, Leaves, Run, terms};

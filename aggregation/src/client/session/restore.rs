@@ -2,7 +2,7 @@
 
 use super::{Answered, Session, State};
 use crate::client::{Advertised, ClientSetup, Finished, RoundSecrets};
-use crate::identity::Certificate;
+use crate::identity::{Certificate, Membership};
 use crate::journal::{
     Bytes, Frame, JournalError, Key, Kind, Scope, Slot, Stored as _, digest_of, stored, write_list,
 };
@@ -18,6 +18,7 @@ struct Started {
     secrets: RoundSecrets,
     now: u64,
     certificate: Certificate,
+    membership: Option<Membership>,
     advert: Digest,
 }
 
@@ -45,7 +46,7 @@ struct Answer {
 }
 
 stored! {
-    Started { secrets, now, certificate, advert }
+    Started { secrets, now, certificate, membership, advert }
     Cohort { now, list, adverts }
     Deliveries { deliveries, header, packed }
     Answer { list, deliveries, maps, answer, owners }
@@ -126,8 +127,8 @@ impl Session {
 
     fn restart(scope: Scope, mut setup: ClientSetup, frame: &Frame<'_>) -> Result<Self, JournalError> {
         frame.within(None)?;
-        let Started { secrets, now, certificate, advert } = frame.body()?;
-        setup.certificate = certificate;
+        let Started { secrets, now, certificate, membership, advert } = frame.body()?;
+        (setup.certificate, setup.membership) = (certificate, membership);
         let state = Advertised::resume(setup, secrets, now).map_err(|error| frame.refused(&error))?;
         if state.advert().digest() != advert {
             return Err(frame.refused(&"it leads to another advert than the one that was sent"));

@@ -83,6 +83,7 @@ impl World {
         let mut dice = Dice::new(scenario.seed ^ 0x5eed);
         let root = IdentityRoot::generate(&mut dice.0);
         let terms = Arc::new(RoundTerms {
+            roster: None,
             corrupt_bp: scenario.corrupt_bp,
             dropout_bp: scenario.dropout_bp,
             ..terms(scenario.threat, scenario.clients as u32, scenario.bits, scenario.dimension)
@@ -94,8 +95,14 @@ impl World {
                 let certificate =
                     root.certify(ClientId::random(&mut dice.0), identity.public_key(), not_after);
                 let setup = ClientSetup {
+                    membership: None,
                     terms: Arc::clone(&terms),
-                    floors: Floors { n_min: 2, corrupt_bp: 0, threat: ThreatModel::HonestButCurious },
+                    floors: Floors {
+                        n_min: 2,
+                        corrupt_bp: 0,
+                        threat: ThreatModel::HonestButCurious,
+                        roster: false,
+                    },
                     root: root.public_key(),
                     certificate,
                     identity,

@@ -2,6 +2,7 @@
 
 use super::{ClientId, Task, Tools};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a client may not take part in a round now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Bar {
     Served,
     /// The round would take it past what the task allows.
     Spent,
+    /// The roster that the plan demands does not draw it in this period.
+    Undrawn,
 }
 
 /// How many of the clients that wait are barred, and why.
@@ -21,6 +24,7 @@ pub(super) struct Bars {
     rest: usize,
     served: usize,
     spent: usize,
+    undrawn: usize,
     separation: u64,
 }
 
@@ -36,6 +40,7 @@ impl Bars {
             Some(Bar::Rests) => self.rest += 1,
             Some(Bar::Served) => self.served += 1,
             Some(Bar::Spent) => self.spent += 1,
+            Some(Bar::Undrawn) => self.undrawn += 1,
             None => return true,
         }
         false
@@ -44,11 +49,12 @@ impl Bars {
 
 impl fmt::Display for Bars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, rest, served, spent, separation } = self;
+        let Self { waiting, rest, served, spent, undrawn, separation } = self;
         write!(
             f,
             "of {waiting} clients that wait, {rest} took part less than {separation} rounds ago, {served} have had their rounds, \
-             and {spent} would spend more than the task allows: enrol more clients, or make a task with other rules"
+             {spent} would spend more than the task allows, and {undrawn} are not drawn from the roster in this period: enrol more \
+             clients, sign another roster, or make a task with other rules"
         )
     }
 }
@@ -71,7 +77,12 @@ impl Task {
                 !tools.account.would_exceed(client, cost, self.settings.plan.delta, limit)
             })
         });
-        (!affordable).then_some(Bar::Spent)
+        if !affordable {
+            return Some(Bar::Spent);
+        }
+        let roster = tools.roster.map(Arc::as_ref);
+        let drawn = self.plan.as_ref().is_some_and(|plan| plan.draws(client, roster));
+        (!drawn).then_some(Bar::Undrawn)
     }
 }
 
@@ -82,11 +93,20 @@ mod tests {
     #[test]
     fn each_reason_is_counted() {
         let mut bars = Bars::new(3);
-        let clients = [None, Some(Bar::Rests), Some(Bar::Rests), Some(Bar::Served), Some(Bar::Spent), None];
-        let able: Vec<bool> = clients.into_iter().map(|bar| bars.count(bar)).collect();
-        assert_eq!(able, [true, false, false, false, false, true]);
+        let barred =
+            [Bar::Rests, Bar::Rests, Bar::Served, Bar::Spent, Bar::Undrawn, Bar::Undrawn, Bar::Undrawn];
+        let clients = std::iter::once(None).chain(barred.map(Some)).chain([None]);
+        let able: Vec<bool> = clients.map(|bar| bars.count(bar)).collect();
+        assert_eq!(able, [true, false, false, false, false, false, false, false, true]);
         let said = bars.to_string();
-        for part in ["of 6 clients", "2 took part less than 3 rounds ago", "1 have had", "1 would spend"] {
+        let parts = [
+            "of 9 clients",
+            "2 took part less than 3 rounds ago",
+            "1 have had",
+            "1 would spend",
+            "3 are not drawn",
+        ];
+        for part in parts {
             assert!(said.contains(part), "{said}");
         }
     }

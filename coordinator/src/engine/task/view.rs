@@ -3,10 +3,11 @@
 use super::{Arc, Task};
 use crate::engine::board::{Channels, Installed, TaskStatus, TaskView};
 use crate::publication::Publisher;
+use crate::roster::Listed;
 use tacit_proto::Channel;
 
 impl Task {
-    pub(in crate::engine) fn view(&self, publisher: &Publisher) -> TaskView {
+    pub(in crate::engine) fn view(&self, publisher: &Publisher, roster: Option<&Arc<Listed>>) -> TaskView {
         let round = self.open.as_ref().map(|open| open.driver.round());
         let gathers = round.is_some_and(|round| round.step() == "advertise");
         let step = match round {
@@ -17,6 +18,7 @@ impl Task {
         TaskView {
             settings: Arc::clone(&self.settings),
             plan: self.plan.as_ref().map(|plan| &plan.signed).or(self.last_plan.as_ref()).cloned(),
+            roster: roster.filter(|_| self.settings.plan.roster.is_some()).cloned(),
             excuse: self.excuse(),
             joining: self.open.as_ref().filter(|_| gathers).map(|open| Arc::clone(&open.invited)),
             channels: self.channels(publisher),

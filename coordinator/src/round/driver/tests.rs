@@ -60,11 +60,12 @@ fn open_at(account: Account, learning_rate: f64, now: Millis) -> Hosted {
         delta: 1e-5,
         deadlines: Deadlines { advertise: DEADLINE, share: 10, collect: 10, confirm: 10, unmask: 10 },
         central: None,
+        roster: None,
     };
     let key = CoordinatorKey::from_bytes(&[3; 32]);
     let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");
     let setup = RoundSetup {
-        plan: settings.plan(1, &adapter, &[], &account, &key, None).expect("feasible"),
+        plan: settings.plan(1, &adapter, &[], &account, &key, None, None).expect("feasible"),
         coordinator: key.public_key(),
         root: IdentityRoot::from_bytes(&[4; 32]).public_key(),
         invited: (1..=CLIENTS).map(ClientId).collect(),
@@ -108,6 +109,7 @@ fn advertised(plan: &RoundPlan, client: ClientId, not_after: u64) -> Advertised 
     let root = IdentityRoot::from_bytes(&[4; 32]);
     let identity = IdentityKey::generate(&mut rng);
     let setup = ClientSetup {
+        membership: None,
         terms: Arc::new(plan.terms()),
         floors: Floors { threat: ThreatModel::HonestButCurious, ..Floors::default() },
         root: root.public_key(),

@@ -5,7 +5,7 @@ use super::life::Life;
 use super::machine::vector_file;
 use std::path::PathBuf;
 use std::time::Duration;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, Membership};
 use tacit_aggregation::messages::{MaskedChunk, MaskedHeader};
 use tacit_aggregation::{Digest, Step};
 use tacit_coordinator::engine::Refused;
@@ -56,6 +56,8 @@ pub(super) struct Task {
     pub(super) training: Digest,
     /// Whether the client is to join the plan's round now.
     pub(super) join: bool,
+    /// The client's place on the roster that the plan demands.
+    pub(super) membership: Option<Membership>,
 }
 
 pub(super) trait Line {
@@ -84,7 +86,13 @@ impl Line for Life {
         let task = board.tasks.values().next().and_then(|view| {
             let join = view.joining.as_ref().is_some_and(|joining| joining.contains(&client));
             let (plan, channels) = (view.plan.as_ref()?, view.channels.as_ref()?);
-            Some(Task { plan: SignedPlan::clone(plan), training: channels.training.adapter, join })
+            let membership = view.place(client).and_then(Result::ok);
+            Some(Task {
+                plan: SignedPlan::clone(plan),
+                training: channels.training.adapter,
+                join,
+                membership,
+            })
         });
         Ok(task)
     }
@@ -192,6 +200,7 @@ impl Line for Wire<'_> {
             training: offer.parent.as_ref().unwrap_or(&offer.manifest).claimed_adapter(),
             plan: offer.plan,
             join: offer.join,
+            membership: offer.membership,
         }))
     }
 

@@ -177,7 +177,9 @@ impl Machine {
     fn gather(&mut self, line: &dyn Line, now: u64) -> Result<Did, Silence> {
         let client = self.member.certificate.client;
         let offered = judged(line.task(client))?.flatten();
-        let Some(Task { plan: signed, training, join }) = offered else { return Ok(Did::Nothing) };
+        let Some(Task { plan: signed, training, join, membership }) = offered else {
+            return Ok(Did::Nothing);
+        };
         let plan = signed.verify(&self.member.coordinator).expect("signed").clone();
         let name = RoundName { task: plan.task.clone(), round: plan.round };
         let silent = self.leaves == Some(Step::Advertise);
@@ -193,7 +195,8 @@ impl Machine {
         };
         if join && !silent && accounts.may_join(&name) {
             let mut rng = draw(self.seed, name.round, 1);
-            let joined = Round::join(folder, &signed, &self.member, &update, accounts, now, &mut rng);
+            let member = Member { membership, ..self.member.clone() };
+            let joined = Round::join(folder, &signed, &member, &update, accounts, now, &mut rng);
             *round = Some(joined.expect("an honest plan"));
             let seen = self.seen.entry(name.round).or_default();
             seen.delta = update.delta.to_vec();

@@ -5,9 +5,10 @@ use super::life::{Site, quick_folder};
 use super::world::{BASE_MODEL, CLIENTS, World};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tacit_aggregation::identity::{Certificate, IdentityKey};
+use tacit_aggregation::identity::{Certificate, IdentityKey, Rate};
 use tacit_client::Member;
 use tacit_client::credentials::Credentials;
 use tacit_client::keys::ClientKeys;
@@ -31,6 +32,8 @@ use super::line::Wire;
 
 /// When certificates end, in Unix seconds.
 const FAR: u64 = 4_000_000_000;
+/// When the roster was signed.
+const LONG_AGO: u64 = 1_600_000_000;
 
 /// An upload that goes on.
 pub(super) type Upload = JoinHandle<Result<Uploaded, Status>>;
@@ -52,6 +55,16 @@ impl Premises {
 
     /// As [`Self::new`], in a folder; the coordinator's data is in `coordinator` there.
     pub(super) fn new_in(folder: tempfile::TempDir, seed: u64, task: TaskSettings) -> (Self, World) {
+        Self::with_rate(folder, seed, task, None)
+    }
+
+    /// The same; with a rate, the coordinator has a roster of everybody, with one period that lasts for all time.
+    pub(super) fn with_rate(
+        folder: tempfile::TempDir,
+        seed: u64,
+        task: TaskSettings,
+        rate: Option<Rate>,
+    ) -> (Self, World) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut office = Office::init(&folder.path().join("root"), &mut rng).unwrap();
         let data = DataFolder::new(folder.path().join("coordinator"));
@@ -81,13 +94,17 @@ impl Premises {
             members.push((keys.identity, Certificate::from_wire(&issued.certificate).unwrap()));
             clients.push((issued.transport_certificate, keys.transport));
         }
+        let roll = rate.map(|rate| {
+            let lottery = (NonZeroU64::new(FAR).unwrap(), rate);
+            office.sign_roster(1, FAR, lottery, LONG_AGO, &mut rng).unwrap()
+        });
         let site = Site {
             folder: data.path().to_owned(),
             key: Arc::new(data.key().unwrap()),
             root: office.public_key(),
             clock: Arc::new(AtomicU64::new(system_clock())),
         };
-        let world = World::with(seed, folder, site, members, task);
+        let world = World::with(seed, folder, site, members, task, roll);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         (Self { data, settings, runtime: runtime.unwrap(), clients, trust }, world)
     }

@@ -1,19 +1,27 @@
 //! The coordinator's own program, killed while clients speak to it over TLS. Must never reach into its folder while it lives.
 
+use super::life::quick_folder;
 use super::line::Line as _;
 use super::machine::Did;
 use super::premises::Premises;
 use super::world::{CLIENTS, World, settings, task};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use tacit_aggregation::identity::{ClientId, Rate};
+use tacit_aggregation::params::TaskName;
+use tacit_coordinator::RosterSettings;
 use tacit_coordinator::enrolment::Presence;
+use tacit_coordinator::files::write_json;
+use tacit_coordinator::identity::{Office, Roll};
 use tacit_coordinator::serve::Coordinator;
-use tacit_coordinator::serve::system_clock;
+use tacit_coordinator::serve::{secrets, system_clock};
 use tacit_coordinator::store::{RocksStore, Store as _};
+use tacit_coordinator::task::TaskSettings;
 use tacit_proto::crash::VARIABLE;
 use tacit_proto::fleet::{Download, Report};
 use tacit_proto::ledger::Prove;
@@ -170,6 +178,102 @@ fn the_program_may_be_killed_at_any_moment() {
     play(&premises, &mut world, 2, &mut Vec::new());
     world.start();
     assert!(world.check(2).committed);
+}
+
+/// The settings of a task whose cohorts are drawn from a roster.
+fn drawn(colluders: u32) -> TaskSettings {
+    let mut task = settings();
+    task.plan.roster = Some(RosterSettings { colluders });
+    task
+}
+
+#[test]
+fn a_drawn_cohort_goes_through_deaths_as_well() {
+    let (premises, mut world) = Premises::with_rate(quick_folder(), 73, drawn(1), Some(Rate::ONE));
+    world.stop();
+    let kills = play(&premises, &mut world, 1, &mut vec![3, 5, 2, 4]);
+    assert!(kills >= 4, "{kills} kills");
+    world.site.clock.store(system_clock(), std::sync::atomic::Ordering::SeqCst);
+    world.start();
+    assert!(world.check(1).committed);
+    for machine in &world.machines {
+        let plan = machine.seen[&1].plan.as_ref().expect("it joined");
+        let terms = plan.roster().expect("it is demanded");
+        assert_eq!((terms.colluders, terms.corrupt, terms.roster.size), (1, 1, CLIENTS as u64));
+    }
+}
+
+#[test]
+fn who_is_not_drawn_is_told_and_not_counted() {
+    let (premises, mut world) = Premises::with_rate(quick_folder(), 74, drawn(1), Rate::new(1, 2));
+    let offered = |world: &World| -> Vec<bool> {
+        let board = world.life().handle.board();
+        let view = board.borrow().tasks[&super::world::task()].clone();
+        let clients = world.machines.iter().map(|machine| machine.member.certificate.client);
+        clients.map(|client| view.place(client).expect("a roster is demanded").is_ok()).collect()
+    };
+    let in_process = offered(&world);
+    let some = in_process.iter().filter(|drawn| **drawn).count();
+    assert!((1..CLIENTS).contains(&some), "{in_process:?}");
+    for _ in 0..3 {
+        for place in 0..CLIENTS {
+            world.act(place);
+        }
+    }
+    world.life().settled().expect("it runs");
+    let status = world.life().handle.board().borrow().tasks[&super::world::task()].status.clone();
+    assert_eq!((status.ready, status.invited), (some, 0), "{status:?}");
+    world.stop();
+    let process = Process::start(&premises, None).unwrap();
+    for (place, drawn) in in_process.into_iter().enumerate() {
+        let offer = premises.wire(place, &process.address, "0.2.0").check_in(Vec::new()).unwrap().remove(0);
+        assert_eq!(offer.membership.is_some(), drawn, "{place}");
+        match offer.excuse {
+            None => assert!(drawn, "{place}"),
+            Some(excuse) => assert!(!drawn && excuse.contains("is not drawn"), "{excuse}"),
+        }
+    }
+
+    // The next epoch draws everybody, once its roster is here; the old one does not come back.
+    let vault = premises.data.path().parent().unwrap().join("root");
+    let office = Office::open(&vault).unwrap();
+    let lottery = (NonZeroU64::MAX, Rate::ONE);
+    office.sign_roster(2, 4_000_000_000, lottery, 1_600_000_000, &mut secrets().unwrap()).unwrap();
+    import(&premises, &process, &vault.join("roster-2.json")).unwrap();
+    for place in 0..CLIENTS {
+        let offer = premises.wire(place, &process.address, "0.2.0").check_in(Vec::new()).unwrap().remove(0);
+        let epoch = offer.plan.roster().expect("it is demanded").roster.epoch.number;
+        assert!(offer.membership.is_some() && offer.excuse.is_none() && epoch == 2, "{place}: {offer:?}");
+    }
+    let refused = import(&premises, &process, &vault.join("roster-1.json")).unwrap_err();
+    assert!(refused.contains("an epoch has one roster"), "{refused}");
+    let mut forged: Roll =
+        serde_json::from_slice(&std::fs::read(vault.join("roster-2.json")).unwrap()).unwrap();
+    (forged.epoch, forged.clients[0]) = (3, ClientId(1));
+    write_json(&vault.join("forged.json"), &forged).unwrap();
+    let refused = import(&premises, &process, &vault.join("forged.json")).unwrap_err();
+    assert!(refused.contains("signature"), "{refused}");
+}
+
+/// Has an operator's command take a roster in; what it says when it does not.
+fn import(premises: &Premises, process: &Process, file: &Path) -> Result<(), String> {
+    let mut command = Command::new(program("tacit-coordinator"));
+    command.args(["client", "roster"]).arg(file).arg("--data").arg(premises.data.path());
+    let output = command.args(["--coordinator", &process.address]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
+}
+
+#[test]
+fn a_task_that_demands_a_roster_waits_for_one() {
+    let world = World::new(75);
+    let mut task = drawn(1);
+    task.plan.task = TaskName::new("drawn").unwrap();
+    let created = world
+        .life()
+        .ask(async |handle| handle.call(move |engine, now| engine.create_task(task, false, now)).await);
+    let refused = created.unwrap_err().to_string();
+    assert!(refused.contains("client roster"), "{refused}");
 }
 
 #[test]

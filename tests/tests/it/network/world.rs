@@ -20,6 +20,8 @@ use tacit_client::{Limits, Member};
 use tacit_coordinator::account::{Account, Entries};
 use tacit_coordinator::engine::tables::{End, Journal, Rounds, Stage, States};
 use tacit_coordinator::engine::{EngineError, Stopped};
+use tacit_coordinator::identity::Roll;
+use tacit_coordinator::roster::Listed;
 use tacit_coordinator::store::Records;
 use tacit_coordinator::task::{PublicationSettings, Schedule, TaskSettings};
 use tacit_coordinator::{AdapterVersion, PlanSettings, ServerOptimizer};
@@ -70,7 +72,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         epsilon: 1e6,
         delta: DELTA,
-        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious },
+        floors: Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false },
         adjacency: Adjacency::ZeroOut,
         allow_central: false,
         period: None,
@@ -120,6 +122,7 @@ pub(super) fn settings() -> TaskSettings {
                 confirm: 60_000,
                 unmask: 60_000,
             },
+            roster: None,
             central: None,
         },
         optimizer: ServerOptimizer::FedAvg { learning_rate: 1.0 },
@@ -151,7 +154,7 @@ impl World {
             (identity, certificate)
         });
         let members = members.collect();
-        Self::with(seed, folder, site, members, settings)
+        Self::with(seed, folder, site, members, settings, None)
     }
 
     /// A coordinator with one task in a folder, and the members' machines beside it.
@@ -161,9 +164,11 @@ impl World {
         site: Site,
         members: Vec<(IdentityKey, Certificate)>,
         settings: TaskSettings,
+        roll: Option<Roll>,
     ) -> Self {
         let machine = |(number, (identity, certificate)): (usize, (IdentityKey, Certificate))| {
             let member = Member {
+                membership: None,
                 root: site.root,
                 coordinator: site.key.public_key(),
                 identity: Arc::new(identity),
@@ -188,6 +193,13 @@ impl World {
             _folder: folder,
         };
         world.start();
+        if let Some(roll) = roll {
+            let listed = Listed::new(&roll, &world.site.root).expect("signed");
+            let taken = world
+                .life()
+                .ask(async |handle| handle.call(move |engine, _| engine.take_roster(&roll, listed)).await);
+            taken.expect("the first");
+        }
         let created = world.life().ask(async |handle| {
             handle.call(move |engine, now| engine.create_task(settings, false, now)).await
         });

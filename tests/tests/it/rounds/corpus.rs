@@ -5,9 +5,10 @@ use super::entries;
 use super::fleet::{Fleet, Leaves, Out, START};
 use crate::decoders::folder;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use tacit_aggregation::bitmap::Bitmap;
 use tacit_aggregation::client::RoundSecrets;
-use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot, Roster};
+use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
 use tacit_aggregation::merkle;
 use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
@@ -243,6 +244,17 @@ fn round(corpus: &mut Corpus) {
     corpus.stored("limits", budget.limits());
 }
 
+/// A plan that demands a roster, and an advert with a proof.
+fn drawn(corpus: &mut Corpus) {
+    let fleet = Fleet::new(6, 9).with_roster(1, Rate::ONE);
+    let signed = fleet.plan(1);
+    let plan = signed.verify(&fleet.key.public_key()).expect("its own plan");
+    corpus.good("wire_round_plan", plan.to_wire());
+    corpus.good("wire_signed_plan", signed.to_wire());
+    let ClientMessage::Advert(advert) = fleet.join(&signed, 1, fleet.clients()[0]).advert() else { return };
+    corpus.good("wire_advert", advert.to_wire());
+}
+
 /// What no round of five sends or stores.
 fn pieces(corpus: &mut Corpus) {
     corpus.good("envelope", decoders::genuine_envelope());
@@ -370,12 +382,21 @@ fn issued(corpus: &mut Corpus) {
     );
     corpus.json("revocations", &Revocations::from(root.revoke(3, clients.to_vec())));
     let roster = Roster::new(clients.to_vec());
-    corpus.json("roll", &Roll::new(&roster, &root.sign_roster(2, &roster, 10, 20)));
+    let epoch = EpochTerms {
+        number: 2,
+        not_before: 10,
+        not_after: 20,
+        period_seconds: NonZeroU64::new(3).expect("not zero"),
+        rate: Rate::new(1, 2).expect("a rate"),
+        seed: [8; 32],
+    };
+    corpus.json("roll", &Roll::new(&roster, &root.sign_roster(&roster, epoch)));
 }
 
 #[test]
 fn what_real_rounds_send_and_store_is_accepted() {
     let mut corpus = Corpus::default();
+    drawn(&mut corpus);
     round(&mut corpus);
     pieces(&mut corpus);
     let update = std::env::var_os("UPDATE_CORPUS").is_some();

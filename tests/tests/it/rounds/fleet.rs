@@ -3,16 +3,17 @@
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use tacit_aggregation::context::Context;
-use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot};
+use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
 use tacit_aggregation::messages::CohortList;
-use tacit_aggregation::params::{Floors, RoundTerms, TaskName, ThreatModel};
+use tacit_aggregation::params::{Floors, RosterTerms, RoundTerms, TaskName, ThreatModel};
 use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, Limits, Member, Participant, contribute};
 use tacit_coordinator::{
     Account, AdapterVersion, CentralSettings, Driver, Event, MemoryKeeper, Millis, OptimizerState, Outcome,
-    Outgoing, PlanSettings, Refusal, RoundSetup, ServerOptimizer, TaskState, plain_sum,
+    Outgoing, PlanSettings, Refusal, RosterSettings, RoundSetup, ServerOptimizer, TaskState, plain_sum,
 };
 use tacit_privacy::{AdaptiveClip, Adjacency, NoiseKey, NoiseLaw};
 use tacit_proto::{
@@ -73,6 +74,8 @@ pub(super) struct Fleet {
     pub(super) root: IdentityRoot,
     pub(super) settings: PlanSettings,
     seed: u64,
+    /// What the cohorts are drawn from, where they are.
+    pub(super) roster: Option<RosterTerms>,
 }
 
 /// A finished round and what was seen of it.
@@ -85,7 +88,7 @@ pub(super) struct Run {
     pub(super) refusals: Vec<Refusal>,
     pub(super) uploaders: BTreeSet<ClientId>,
     pub(super) most_chunks: usize,
-    closed: Option<Closed>,
+    pub(super) closed: Option<Closed>,
 }
 
 pub(super) fn rng(seed: u64, client: ClientId, round: u64, purpose: u8) -> ChaCha20Rng {
@@ -124,11 +127,12 @@ impl Fleet {
         let mut draw = ChaCha20Rng::seed_from_u64(seed);
         let root = IdentityRoot::generate(&mut draw);
         let key = CoordinatorKey::generate(&mut draw);
-        let floors = Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious };
+        let floors = Floors { n_min: 3, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false };
         let machines = (0..clients).map(|_| {
             let (client, identity) = (ClientId::random(&mut draw), IdentityKey::generate(&mut draw));
             let certificate = root.certify(client, identity.public_key(), START / 1000 + 3600);
             let member = Member {
+                membership: None,
                 root: root.public_key(),
                 coordinator: key.public_key(),
                 identity: Arc::new(identity),
@@ -171,13 +175,14 @@ impl Fleet {
                 confirm: 5_000,
                 unmask: 5_000,
             },
+            roster: None,
             central: None,
         };
         let initial = (0..dimension).map(|index| index as f32 * 1e-4).collect();
         let adapter = AdapterVersion::new(initial, terms::BASE_MODEL).expect("finite");
         let optimizer = OptimizerState::new(ServerOptimizer::FedAvg { learning_rate: 1.0 }, dimension);
         let state = TaskState { adapter, optimizer: optimizer.expect("settings") };
-        Self { machines, state, account: Account::new(), key, root, settings, seed }
+        Self { machines, state, account: Account::new(), key, root, settings, seed, roster: None }
     }
 
     /// The same fleet, whose clients allow the coordinator to add the noise.
@@ -187,6 +192,28 @@ impl Fleet {
             let limits = Limits { allow_central: true, ..*machine.budget.limits() };
             machine.budget = Budget::new(client, limits).expect("limits");
         }
+        self
+    }
+
+    /// The same fleet, whose cohorts are drawn from a roster at this rate; the period is that of the tests' time.
+    pub(super) fn with_roster(mut self, colluders: u32, rate: Rate) -> Self {
+        let roster = Roster::new(self.clients());
+        let epoch = EpochTerms {
+            number: 3,
+            not_before: START / 1000 - 10_000,
+            not_after: START / 1000 + 10_000,
+            period_seconds: NonZeroU64::new(4_000).expect("not zero"),
+            rate,
+            seed: [self.seed as u8; 32],
+        };
+        let period = epoch.period_at(START / 1000);
+        let signed = self.root.sign_roster(&roster, epoch);
+        for (&client, machine) in &mut self.machines {
+            machine.member.membership = roster.prove(client);
+        }
+        self.settings.roster = Some(RosterSettings { colluders });
+        self.settings.cohort.corrupt_bp = 0;
+        self.roster = Some(RosterTerms::new(signed, period, colluders).expect("feasible"));
         self
     }
 
@@ -207,7 +234,8 @@ impl Fleet {
     pub(super) fn plan(&self, round: u64) -> SignedPlan {
         let plan = {
             let (adapter, account) = (&self.state.adapter, &self.account);
-            self.settings.plan(round, adapter, &[], account, &self.key, self.noise_key(round).as_ref())
+            let noise = self.noise_key(round);
+            self.settings.plan(round, adapter, &[], account, &self.key, noise.as_ref(), self.roster.clone())
         };
         through_wire(&plan.expect("feasible"))
     }
@@ -434,7 +462,7 @@ struct Seen {
     ends: usize,
     refusals: Vec<Refusal>,
     chunks: BTreeMap<ClientId, usize>,
-    closed: Option<Closed>,
+    pub(super) closed: Option<Closed>,
 }
 
 impl Seen {

@@ -62,7 +62,7 @@ fn a_client_stays_out_of_what_its_limits_do_not_allow() {
         a.budget = Budget::new(client, limits(0.1, Floors::default())).expect("limits");
     });
     assert!(matches!(error, ParticipantError::Budget(BudgetError::Exceeded { round: 1, .. })), "{error}");
-    let strict = Floors { n_min: 9, corrupt_bp: 0, threat: ThreatModel::SemiMalicious };
+    let strict = Floors { n_min: 9, corrupt_bp: 0, threat: ThreatModel::SemiMalicious, roster: false };
     let error = join_with(&fleet, |a| a.budget = Budget::new(client, limits(9.0, strict)).expect("limits"));
     assert!(matches!(error, ParticipantError::Budget(BudgetError::BelowFloor(_))), "{error}");
     let error = join_with(&fleet, |a| {
