@@ -166,7 +166,7 @@ fn header() -> impl Strategy<Value = MaskedHeader> {
 
 fn chunk() -> impl Strategy<Value = MaskedChunk> {
     (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..99))
-        .prop_map(|(offset, bytes)| MaskedChunk { offset, bytes })
+        .prop_map(|(offset, bytes)| MaskedChunk { offset, bytes: bytes.into() })
 }
 
 fn maps() -> impl Strategy<Value = SurvivorMaps> {
@@ -449,7 +449,7 @@ fn minus_zero_is_refused_for_it_would_come_back_as_zero() {
 
 #[test]
 fn what_is_too_long_or_out_of_order_is_refused() {
-    let chunk = MaskedChunk { offset: 0, bytes: vec![1; MAX_CHUNK_BYTES + 1] };
+    let chunk = MaskedChunk { offset: 0, bytes: vec![1; MAX_CHUNK_BYTES + 1].into() };
     assert!(matches!(
         MaskedChunk::from_wire(&chunk.to_wire()),
         Err(DecodeError::TooMany { field: "MaskedChunk.bytes", .. })
