@@ -13,7 +13,7 @@ mod plan;
 mod round;
 mod secagg;
 
-pub use cache::CommitmentCache;
+pub use cache::{CommitmentCache, share_commitments};
 pub use error::DecodeError;
 
 use bytes::{Buf, Bytes};

@@ -1,6 +1,6 @@
 //! Round trips of every message, and decoders under arbitrary bytes.
 
-use super::{CommitmentCache, DecodeError, Wire, generated};
+use super::{CommitmentCache, DecodeError, Wire, generated, share_commitments};
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::tests_support::{RULE, central_plan, key, plan};
 use crate::plan::{LocalRule, RoundPlan, SignedPlan, Trust};
@@ -502,6 +502,18 @@ fn what_was_decoded_once_is_shared() {
     let ServerMessage::Shares(deliveries) = first else { panic!("{first:?}") };
     assert!(Arc::ptr_eq(&deliveries[0].commitments, &deliveries[2].commitments));
     assert!(!Arc::ptr_eq(&deliveries[0].commitments, &deliveries[1].commitments));
+
+    // Where a process shares them, also what comes without a cache being named.
+    share_commitments(64);
+    let receive = || match ServerMessage::from_wire(&message.to_wire()).expect("its own form") {
+        ServerMessage::Shares(deliveries) => deliveries,
+        other => panic!("{other:?}"),
+    };
+    assert!(Arc::ptr_eq(&receive()[0].commitments, &receive()[2].commitments));
+    // When there is no room it begins anew.
+    let cache = CommitmentCache::new(1);
+    assert_eq!(ServerMessage::from_wire_cached(&message.to_wire(), &cache).as_ref(), Ok(&message));
+    assert_eq!(cache.len(), 1);
 }
 
 #[test]

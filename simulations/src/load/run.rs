@@ -21,6 +21,7 @@ use tacit_proto::adapter::AdapterError;
 use tacit_proto::admin::Order;
 use tacit_proto::connection::Server;
 use tacit_proto::fleet::ReadyUpdate;
+use tacit_proto::share_commitments;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Barrier, Semaphore};
@@ -212,6 +213,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
     settings.check()?;
     let io = |what| move |source| LoadError::Io { what, source };
     raise_open_files();
+    share_commitments(settings.clients as usize);
     let folder = tempfile::tempdir().map_err(io("a temporary folder"))?;
     let pace = Pace { idle: 500, ready: 500 };
     let mut site = Site::new(folder.path(), &ServerSettings { pace, ..ServerSettings::default() })?;
