@@ -1,5 +1,7 @@
 //! Vectors over Z/2^b, in memory and packed on the wire. Must never print a coordinate: before masking they are secret.
 
+mod packed;
+
 use crate::params::{MAX_BITS, MAX_DIMENSION};
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -147,8 +149,8 @@ impl RingVector {
             Lanes::Wide(lanes) if self.bits == 32 => {
                 lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect()
             }
-            Lanes::Narrow(lanes) => pack(self.bits, lanes.iter().map(|&lane| u32::from(lane))),
-            Lanes::Wide(lanes) => pack(self.bits, lanes.iter().copied()),
+            Lanes::Narrow(lanes) => packed::pack(self.bits, lanes.iter().map(|&lane| u32::from(lane))),
+            Lanes::Wide(lanes) => packed::pack(self.bits, lanes.iter().copied()),
         }
     }
 
@@ -182,17 +184,8 @@ impl RingVector {
                     *lane = lane.wrapping_add(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
                 }
             }
-            Lanes::Narrow(lanes) => {
-                let values = Unpacked::new(self.bits, packed);
-                lanes
-                    .iter_mut()
-                    .zip(values)
-                    .for_each(|(lane, value)| *lane = lane.wrapping_add(value as u16));
-            }
-            Lanes::Wide(lanes) => {
-                let values = Unpacked::new(self.bits, packed);
-                lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = lane.wrapping_add(value));
-            }
+            Lanes::Narrow(lanes) => packed::add(lanes, self.bits, packed),
+            Lanes::Wide(lanes) => packed::add(lanes, self.bits, packed),
         }
         self.reduce();
         Ok(())
@@ -271,53 +264,6 @@ pub(crate) fn check_ends(
     match last {
         Some(last) if used != 0 && last >> used != 0 => Err(RingError::Padding),
         _ => Ok(()),
-    }
-}
-
-fn pack(bits: u8, values: impl ExactSizeIterator<Item = u32>) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(packed_bytes(bits, values.len()));
-    let (mut held, mut count) = (0u64, 0u8);
-    for value in values {
-        held |= u64::from(value) << count;
-        count += bits;
-        while count >= 8 {
-            packed.push(held as u8);
-            held >>= 8;
-            count -= 8;
-        }
-    }
-    if count > 0 {
-        packed.push(held as u8);
-    }
-    packed
-}
-
-/// Coordinates read from packed bytes, one after the other.
-struct Unpacked<'a> {
-    bytes: std::slice::Iter<'a, u8>,
-    bits: u8,
-    held: u64,
-    count: u8,
-}
-
-impl<'a> Unpacked<'a> {
-    fn new(bits: u8, packed: &'a [u8]) -> Self {
-        Self { bytes: packed.iter(), bits, held: 0, count: 0 }
-    }
-}
-
-impl Iterator for Unpacked<'_> {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        while self.count < self.bits {
-            self.held |= u64::from(*self.bytes.next()?) << self.count;
-            self.count += 8;
-        }
-        let value = self.held & ((1u64 << self.bits) - 1);
-        self.held >>= self.bits;
-        self.count -= self.bits;
-        Some(value as u32)
     }
 }
 

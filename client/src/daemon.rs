@@ -220,7 +220,7 @@ impl Daemon {
         };
         let status = Status {
             process: std::process::id(),
-            client: client.0,
+            client: client.to_string(),
             coordinator: settings.coordinator.clone(),
             ..Status::default()
         };

@@ -1,4 +1,5 @@
-//! The `tacit-coordinator` command: the organisation's identity root, offline. Must never hold logic of its own.
+//! The `tacit-coordinator` command: the service, its operators' orders, and the organisation's identity root, offline. Must never
+//! hold logic of its own.
 
 mod cli;
 

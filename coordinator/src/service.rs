@@ -5,6 +5,7 @@ mod answers;
 mod downloads;
 mod enrolment;
 mod fleet;
+mod reports;
 mod status;
 mod uploads;
 

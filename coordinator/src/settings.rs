@@ -67,6 +67,31 @@ pub struct Uploads {
     pub slowest: u64,
 }
 
+/// Most of anything that is counted here.
+const MOST: usize = 1_000_000;
+
+impl ServerSettings {
+    /// Reads the contents of `coordinator.toml`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let counts = [
+            ("connections.members", settings.connections.members),
+            ("connections.strangers", settings.connections.strangers),
+            ("uploads.places", settings.uploads.places),
+        ];
+        match counts.into_iter().find(|(_, value)| !(1..=MOST).contains(value)) {
+            Some((name, value)) => Err(format!("{name} is {value}: it must be from 1 to {MOST}")),
+            None if settings.uploads.patience == 0 => {
+                Err("uploads.patience is 0: give uploads at least a millisecond, 30000 is usual".to_owned())
+            }
+            None => Ok(settings),
+        }
+    }
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -96,5 +121,24 @@ impl Default for Connections {
 impl Default for Uploads {
     fn default() -> Self {
         Self { places: 64, patience: 30_000, slowest: 4_096 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServerSettings;
+
+    #[test]
+    fn settings_that_let_nobody_in_are_refused_by_name() {
+        assert_eq!(ServerSettings::parse(""), Ok(ServerSettings::default()));
+        for name in ["connections.members", "connections.strangers", "uploads.places"] {
+            for value in ["0", "1000001", "18446744073709551615"] {
+                let problem = ServerSettings::parse(&format!("{name} = {value}")).expect_err("out of range");
+                // A number that TOML itself cannot hold is refused by it, with the line.
+                assert!(problem.contains(name) || problem.contains(value), "{problem}");
+            }
+        }
+        assert!(ServerSettings::parse("uploads.patience = 0").expect_err("none").contains("patience"));
+        assert!(ServerSettings::parse("uploads.places = 1\nuploads.slowest = 0").is_ok());
     }
 }

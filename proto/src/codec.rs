@@ -2,7 +2,8 @@
 //! Must never decode a message that is longer than its kind ever is.
 
 use crate::Wire;
-use bytes::{Buf as _, BufMut as _};
+use bytes::Buf as _;
+use prost::Message as _;
 use std::marker::PhantomData;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -37,8 +38,9 @@ impl<E: Wire + Send + 'static, D> Encoder for WireCodec<E, D> {
     type Error = Status;
 
     fn encode(&mut self, item: E, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item.to_wire());
-        Ok(())
+        let message = item.to_message();
+        buffer.reserve(message.encoded_len());
+        message.encode(buffer).map_err(|error| Status::internal(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
@@ -52,7 +54,7 @@ impl<E, D: Wire + Send + 'static> Decoder for WireCodec<E, D> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        D::from_wire(&bytes).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+        D::from_buffer(bytes).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -26,4 +26,4 @@ pub use plan::{
     AdapterShape, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining, PlanError, PrivacyTerms,
     RoundPlan, SignedPlan, Trust,
 };
-pub use wire::{CommitmentCache, DecodeError, Wire};
+pub use wire::{CommitmentCache, DecodeError, Wire, share_commitments};

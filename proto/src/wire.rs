@@ -13,9 +13,10 @@ mod plan;
 mod round;
 mod secagg;
 
-pub use cache::CommitmentCache;
+pub use cache::{CommitmentCache, share_commitments};
 pub use error::DecodeError;
 
+use bytes::{Buf, Bytes};
 use prost::Message as _;
 
 /// What `prost-build` makes of the .proto files; a test keeps it so.
@@ -29,26 +30,38 @@ pub trait Wire: Sized {
     /// Longest wire form that is decoded, in bytes.
     const MAX_BYTES: usize;
 
+    /// What protobuf encodes.
+    fn to_message(&self) -> impl prost::Message;
+
     /// The protobuf encoding.
-    fn to_wire(&self) -> Vec<u8>;
+    fn to_wire(&self) -> Vec<u8> {
+        self.to_message().encode_to_vec()
+    }
 
     /// Decodes and checks the form of every field; signatures are for the receiver.
     ///
     /// # Errors
     /// [`DecodeError`] names the field.
     fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError>;
+
+    /// The same; a part of a masked vector shares the memory of the bytes that it came in.
+    ///
+    /// # Errors
+    /// As [`Self::from_wire`].
+    fn from_buffer(bytes: Bytes) -> Result<Self, DecodeError>;
 }
 
 /// Refuses over-long input before it costs memory, and then decodes it.
 fn decode<M: prost::Message + Default>(
     message: &'static str,
     limit: usize,
-    bytes: &[u8],
+    bytes: impl Buf + AsRef<[u8]>,
 ) -> Result<M, DecodeError> {
-    if bytes.len() > limit {
-        return Err(DecodeError::TooLong { message, length: bytes.len(), limit });
+    let length = bytes.remaining();
+    if length > limit {
+        return Err(DecodeError::TooLong { message, length, limit });
     }
-    lists::check(message, bytes)?;
+    lists::check(message, bytes.as_ref())?;
     M::decode(bytes).map_err(|reason| DecodeError::Malformed { message, reason: reason.to_string() })
 }
 
@@ -57,11 +70,15 @@ macro_rules! wire {
         impl Wire for $domain {
             const MAX_BYTES: usize = $limit;
 
-            fn to_wire(&self) -> Vec<u8> {
-                generated::$generated::from(self).encode_to_vec()
+            fn to_message(&self) -> impl prost::Message {
+                generated::$generated::from(self)
             }
 
             fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError> {
+                decode::<generated::$generated>(stringify!($generated), Self::MAX_BYTES, bytes)?.try_into()
+            }
+
+            fn from_buffer(bytes: Bytes) -> Result<Self, DecodeError> {
                 decode::<generated::$generated>(stringify!($generated), Self::MAX_BYTES, bytes)?.try_into()
             }
         }

@@ -72,6 +72,7 @@ fn the_committed_code_is_what_the_proto_files_generate() {
     std::fs::write(&descriptors, files.encode_to_vec()).expect("the descriptors can be written");
     prost_build::Config::new()
         .out_dir(folder.path())
+        .bytes([".tacit.v1.MaskedChunk.bytes"])
         .compile_fds(files)
         .expect("the descriptors generate code");
     tonic_build::manual::Builder::new().out_dir(folder.path()).compile(&services());

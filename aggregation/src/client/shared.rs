@@ -111,7 +111,7 @@ impl Shared {
         };
         header.signature = self.member.identity.sign(&header.payload(self.context()));
         let masked = Masked { member: self.member, peers, silent, header: header.clone() };
-        Ok((masked, MaskedUpload { header, packed }))
+        Ok((masked, MaskedUpload { header, packed: packed.into() }))
     }
 
     /// Comes back to the state after [`Self::mask`] with the deliveries and the announcement that were stored then; none when

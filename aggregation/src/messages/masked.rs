@@ -3,6 +3,7 @@
 use crate::Digest;
 use crate::context::{Context, Fields};
 use crate::identity::{ClientId, Signature};
+use bytes::Bytes;
 
 /// Largest chunk, in bytes.
 pub const MAX_CHUNK_BYTES: usize = 256 << 10;
@@ -44,7 +45,7 @@ pub struct MaskedUpload {
     /// The signed announcement.
     pub header: MaskedHeader,
     /// The packed vector, ceil(d b / 8) bytes.
-    pub packed: Vec<u8>,
+    pub packed: Bytes,
 }
 
 impl std::fmt::Debug for MaskedUpload {
@@ -59,7 +60,7 @@ pub struct MaskedChunk {
     /// Where it starts, in bytes.
     pub offset: u64,
     /// At most [`MAX_CHUNK_BYTES`].
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 impl std::fmt::Debug for MaskedChunk {
@@ -69,21 +70,23 @@ impl std::fmt::Debug for MaskedChunk {
 }
 
 /// The chunks of a packed vector from an offset on, where a resumed upload continues.
-pub fn chunks(packed: &[u8], from: u64) -> impl Iterator<Item = MaskedChunk> + '_ {
+///
+/// They share the vector's memory.
+pub fn chunks(packed: &Bytes, from: u64) -> impl Iterator<Item = MaskedChunk> + '_ {
     let start = usize::try_from(from).unwrap_or(usize::MAX).min(packed.len());
-    packed[start..].chunks(MAX_CHUNK_BYTES).enumerate().map(move |(index, bytes)| MaskedChunk {
-        offset: (start + index * MAX_CHUNK_BYTES) as u64,
-        bytes: bytes.to_vec(),
+    (start..packed.len()).step_by(MAX_CHUNK_BYTES).map(|start| MaskedChunk {
+        offset: start as u64,
+        bytes: packed.slice(start..packed.len().min(start + MAX_CHUNK_BYTES)),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_CHUNK_BYTES, chunks};
+    use super::{Bytes, MAX_CHUNK_BYTES, chunks};
 
     #[test]
     fn chunks_cover_the_rest_from_any_offset() {
-        let packed: Vec<u8> = (0..2 * MAX_CHUNK_BYTES + 5).map(|i| (i % 251) as u8).collect();
+        let packed: Bytes = (0..2 * MAX_CHUNK_BYTES + 5).map(|i| (i % 251) as u8).collect();
         for from in [0, 1, MAX_CHUNK_BYTES, 2 * MAX_CHUNK_BYTES + 4, packed.len(), packed.len() + 9] {
             let mut next = from;
             for chunk in chunks(&packed, from as u64) {

@@ -88,7 +88,7 @@ fn play(seed: u64, terms: RoundTerms) -> Played {
         let upload = session.mask(deliveries, inputs[id].clone(), keep(disk)).expect("honest");
         let taken = server.vector(&upload.header, &VectorSummary::of(&upload.packed), keep(&mut server_disk));
         assert_eq!(taken, Ok(Receipt::Accepted));
-        vectors.insert(*id, upload.packed.clone());
+        vectors.insert(*id, upload.packed.to_vec());
     }
     history.push(disks[0].clone());
     let Ok(Phase::Confirm(confirm, _)) = server.close(keep(&mut server_disk)) else { panic!("all survived") };

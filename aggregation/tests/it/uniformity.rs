@@ -29,7 +29,7 @@ fn transcript(
     inputs.values_mut().enumerate().for_each(|(place, vector)| *vector = input(place));
     let progress = shared(&mut fleet, &BTreeSet::new()).expect("nobody leaves");
     let Progress { clients, .. } = mask_all(progress, &inputs, &BTreeSet::new());
-    clients.into_iter().map(|(id, uploaded)| (id, uploaded.upload.packed)).collect()
+    clients.into_iter().map(|(id, uploaded)| (id, uploaded.upload.packed.to_vec())).collect()
 }
 
 /// Chi-squared statistic of bytes against the uniform law, 255 degrees of freedom.
@@ -151,7 +151,7 @@ fn what_a_coalition_below_threshold_is_left_with_is_uniform_given_the_sum() {
     let progress = Progress { server: server.close().expect("everybody shared"), clients };
     let uploaded = mask_all(progress, &inputs, &BTreeSet::new());
     let masked: BTreeMap<ClientId, Vec<u8>> =
-        uploaded.clients.iter().map(|(id, uploaded)| (*id, uploaded.upload.packed.clone())).collect();
+        uploaded.clients.iter().map(|(id, uploaded)| (*id, uploaded.upload.packed.to_vec())).collect();
     let collected = close_collect(uploaded).expect("everybody survived");
     let (Progress { server, clients }, _) = confirm_all(collected, &BTreeSet::new()).expect("all confirm");
 

@@ -74,7 +74,7 @@ impl Enrol {
                         let root = hex::encode(credentials.issued.root.0);
                         if self.json {
                             say(&serde_json::to_string(&serde_json::json!({
-                                "client": credentials.client().0,
+                                "client": credentials.client().to_string(),
                                 "root": root,
                                 "not_after": credentials.issued.certificate.not_after,
                                 "home": self.home,

@@ -155,13 +155,13 @@ impl Daemon {
         let mut throttle = Throttle::new(self.settings.bandwidth.up);
         let round = name.clone();
         let feed = tokio::spawn(async move {
-            for chunk in chunks {
-                let size = throttle.part(LONGEST_PART);
-                let mut offset = chunk.offset;
-                for bytes in chunk.bytes.chunks(size) {
+            for MaskedChunk { mut offset, bytes: mut rest } in chunks {
+                while !rest.is_empty() {
+                    let bytes = rest.split_to(throttle.part(LONGEST_PART).min(rest.len()));
                     throttle.pass(bytes.len()).await;
-                    let chunk = MaskedChunk { offset, bytes: bytes.to_vec() };
-                    offset += bytes.len() as u64;
+                    let next = offset + bytes.len() as u64;
+                    let chunk = MaskedChunk { offset, bytes };
+                    offset = next;
                     if sender.send(UploadPart { round: round.clone(), chunk }).await.is_err() {
                         // The call is over.
                         return;

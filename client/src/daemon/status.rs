@@ -18,8 +18,8 @@ pub struct Status {
     pub written: Millis,
     /// The process.
     pub process: u32,
-    /// This client's number.
-    pub client: u64,
+    /// This client's number, in digits: JSON tools read large numbers wrongly.
+    pub client: String,
     /// The coordinator, `host:port`.
     pub coordinator: String,
     /// The round that it takes part in, `task/round`.

@@ -253,7 +253,7 @@ impl Fleet for Server {
                 ClientMessage::Confirm(_) => Step::Confirm,
                 ClientMessage::Unmask(_) => Step::Unmask,
                 ClientMessage::MaskedHeader(header) if state.packed.len() as u64 == header.length => {
-                    let chunk = MaskedChunk { offset: 0, bytes: state.packed.clone() };
+                    let chunk = MaskedChunk { offset: 0, bytes: state.packed.clone().into() };
                     let messages = vec![message.clone(), ClientMessage::MaskedChunk(chunk)];
                     state.take(Step::Collect, messages)?;
                     return Ok(state.packed.len() as u64);

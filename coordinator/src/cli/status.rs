@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tacit_proto::admin::Order;
 
-use super::admin::show;
+use super::admin::print;
 use super::remote::Remote;
 
 /// Arguments of `status`.
@@ -24,15 +24,22 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut seen = false;
         loop {
             if self.watch && !self.remote.json {
                 // Clears the screen, and writes from its top.
                 write!(std::io::stdout().lock(), "\x1b[2J\x1b[H")?;
             }
-            show(&self.remote, Order::Status)?;
+            match self.remote.carry(Order::Status) {
+                Ok(answer) => print(&self.remote, &answer)?,
+                // Whoever watches wants to see it come back.
+                Err(error) if seen => super::complain(&error),
+                Err(error) => return Err(error),
+            }
             if !self.watch {
                 return Ok(());
             }
+            seen = true;
             std::thread::sleep(Duration::from_secs(self.every));
         }
     }

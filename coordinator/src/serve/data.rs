@@ -180,7 +180,7 @@ impl DataFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ServerSettings::default()),
             read => read.map_err(failed(&path))?,
         };
-        toml::from_str(&text).map_err(|error| DataError::Malformed { path, problem: error.to_string() })
+        ServerSettings::parse(&text).map_err(|problem| DataError::Malformed { path, problem })
     }
 
     /// The coordinator's key.

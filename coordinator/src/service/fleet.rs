@@ -4,6 +4,7 @@
 use super::Clock;
 use super::answers::Places;
 use super::downloads::{Downloads, Parts};
+use super::reports::Reports;
 use super::status::refused;
 use super::uploads::Uploads;
 use crate::engine::board::step_of;
@@ -40,6 +41,7 @@ pub struct FleetService {
     gate: Gate,
     excluded: watch::Receiver<Arc<Excluded>>,
     presence: Arc<Presence>,
+    reports: Arc<Reports>,
     clock: Clock,
 }
 
@@ -57,7 +59,8 @@ impl FleetService {
     ) -> Self {
         let uploads = Uploads::new(engine.clone(), settings.uploads);
         let (downloads, pace) = (Downloads::new(publisher), settings.pace);
-        Self { engine, places: Places::default(), uploads, downloads, pace, gate, excluded, presence, clock }
+        let (places, reports) = (Places::default(), Arc::default());
+        Self { engine, places, uploads, downloads, pace, gate, excluded, presence, reports, clock }
     }
 
     /// Lets a call in before its body is read, if a client calls.
@@ -210,6 +213,7 @@ impl Fleet for FleetService {
 
     async fn report(&self, request: Request<Report>) -> Result<Response<Reported>, Status> {
         let client = self.caller(&request)?;
+        self.reports.admit(client, (self.clock)())?;
         let Report { problem, evidence } = request.into_inner();
         tracing::error!(
             client = client.0,

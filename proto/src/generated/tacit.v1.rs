@@ -766,8 +766,8 @@ pub struct MaskedChunk {
     #[prost(uint64, tag = "1")]
     pub offset: u64,
     /// At most 256 KiB.
-    #[prost(bytes = "vec", tag = "2")]
-    pub bytes: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub bytes: ::prost::bytes::Bytes,
 }
 /// Who shared and whose vectors are in the sum, one bit per cohort index, least significant bit first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

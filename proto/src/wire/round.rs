@@ -1,6 +1,6 @@
 //! The two envelopes that hold any step's message. Must never hold none.
 
-use super::cache::CommitmentCache;
+use super::cache::{CommitmentCache, read_shared};
 use super::check::{at_most, increasing, present};
 use super::secagg::read_delivery;
 use super::{DecodeError, Wire, decode, generated as wire};
@@ -62,7 +62,7 @@ impl TryFrom<wire::ServerMessage> for ServerMessage {
     type Error = DecodeError;
 
     fn try_from(message: wire::ServerMessage) -> Result<Self, DecodeError> {
-        Self::read(message, |commitments| commitments.try_into().map(Arc::new))
+        Self::read(message, read_shared)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Round trips of every message, and decoders under arbitrary bytes.
 
-use super::{CommitmentCache, DecodeError, Wire, generated};
+use super::{CommitmentCache, DecodeError, Wire, generated, share_commitments};
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::tests_support::{RULE, central_plan, drawn_plan, key, plan};
 use crate::plan::{LocalRule, RoundPlan, SignedPlan, Trust};
@@ -170,7 +170,7 @@ fn header() -> impl Strategy<Value = MaskedHeader> {
 
 fn chunk() -> impl Strategy<Value = MaskedChunk> {
     (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..99))
-        .prop_map(|(offset, bytes)| MaskedChunk { offset, bytes })
+        .prop_map(|(offset, bytes)| MaskedChunk { offset, bytes: bytes.into() })
 }
 
 fn maps() -> impl Strategy<Value = SurvivorMaps> {
@@ -461,7 +461,7 @@ fn minus_zero_is_refused_for_it_would_come_back_as_zero() {
 
 #[test]
 fn what_is_too_long_or_out_of_order_is_refused() {
-    let chunk = MaskedChunk { offset: 0, bytes: vec![1; MAX_CHUNK_BYTES + 1] };
+    let chunk = MaskedChunk { offset: 0, bytes: vec![1; MAX_CHUNK_BYTES + 1].into() };
     assert!(matches!(
         MaskedChunk::from_wire(&chunk.to_wire()),
         Err(DecodeError::TooMany { field: "MaskedChunk.bytes", .. })
@@ -514,6 +514,18 @@ fn what_was_decoded_once_is_shared() {
     let ServerMessage::Shares(deliveries) = first else { panic!("{first:?}") };
     assert!(Arc::ptr_eq(&deliveries[0].commitments, &deliveries[2].commitments));
     assert!(!Arc::ptr_eq(&deliveries[0].commitments, &deliveries[1].commitments));
+
+    // Where a process shares them, also what comes without a cache being named.
+    share_commitments(64);
+    let receive = || match ServerMessage::from_wire(&message.to_wire()).expect("its own form") {
+        ServerMessage::Shares(deliveries) => deliveries,
+        other => panic!("{other:?}"),
+    };
+    assert!(Arc::ptr_eq(&receive()[0].commitments, &receive()[2].commitments));
+    // When there is no room it begins anew.
+    let cache = CommitmentCache::new(1);
+    assert_eq!(ServerMessage::from_wire_cached(&message.to_wire(), &cache).as_ref(), Ok(&message));
+    assert_eq!(cache.len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use tacit_aggregation::messages::MAX_CHUNK_BYTES;
+use tacit_aggregation::messages::chunks;
 use tacit_client::credentials::Credentials;
 use tacit_coordinator::serve::{CALL_WINDOW, CONNECTION_WINDOW};
 use tacit_coordinator::tls::{Limits, Listener, ServerCertificate, TlsError, server_config};
@@ -72,14 +72,16 @@ pub async fn measure(
         .add_service(Sink);
     let serving = tokio::spawn(server.serve_with_incoming(listener.incoming()));
     let server = Server::new(&address, Trust::Fingerprint(fingerprint))?;
-    let mut channels = Vec::with_capacity(clients.len());
+    let mut lines = Vec::with_capacity(clients.len());
     for client in clients {
         let certificate = (client.issued.transport_certificate.as_slice(), &client.keys.transport);
-        channels.push(server.connect(Some(certificate)).await?);
+        let channel = server.connect(Some(certificate)).await?;
+        // Bytes of its own, as every upload has, and not those that the processor's cache has for another.
+        lines.push((channel, Bytes::from(vec![0x5a; length])));
     }
     let mut workers = JoinSet::new();
     let began = Instant::now();
-    for (place, channel) in channels.into_iter().enumerate() {
+    for (place, (channel, bytes)) in lines.into_iter().enumerate() {
         let mine = (place..streams).step_by(clients.len()).count();
         workers.spawn(async move {
             let mut grpc = tonic::client::Grpc::new(channel);
@@ -87,7 +89,7 @@ pub async fn measure(
                 grpc.ready()
                     .await
                     .map_err(|error| BareError::Stream(Box::new(Status::from_error(error.into()))))?;
-                send(&mut grpc, length).await?;
+                send(&mut grpc, bytes.clone()).await?;
             }
             Ok::<_, BareError>(())
         });
@@ -103,16 +105,14 @@ pub async fn measure(
 /// One stream of bytes, in chunks as long as an upload's.
 async fn send(
     grpc: &mut tonic::client::Grpc<tonic::transport::Channel>,
-    length: usize,
+    bytes: Bytes,
 ) -> Result<(), BareError> {
-    let chunk = Bytes::from(vec![0x5a; MAX_CHUNK_BYTES.min(length)]);
-    let lengths = (0..length).step_by(MAX_CHUNK_BYTES).map(move |start| MAX_CHUNK_BYTES.min(length - start));
-    let parts = tokio_stream::iter(lengths.map(move |length| chunk.slice(..length)));
+    let sent = bytes.len() as u64;
+    let parts = tokio_stream::iter(chunks(&bytes, 0).map(|chunk| chunk.bytes).collect::<Vec<_>>());
     let path = PathAndQuery::from_static("/tacit.load.Sink/Count");
     let answer = grpc.client_streaming(Request::new(parts), path, RawCodec).await;
     let counted = answer.map_err(|status| BareError::Stream(Box::new(status)))?.into_inner();
     let counted = counted.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    let sent = length as u64;
     if counted == sent { Ok(()) } else { Err(BareError::Count { sent, counted }) }
 }
 

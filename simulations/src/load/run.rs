@@ -19,7 +19,10 @@ use tacit_coordinator::task::TaskSettings;
 use tacit_coordinator::{AdapterVersion, OptimizerError, OptimizerState};
 use tacit_proto::adapter::AdapterError;
 use tacit_proto::admin::Order;
+use tacit_proto::connection::Server;
 use tacit_proto::fleet::ReadyUpdate;
+use tacit_proto::share_commitments;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
@@ -38,9 +41,9 @@ use crate::site::{SetupError, Site};
 const TASK: &str = "load";
 /// Fewest clients of a run.
 pub const FEWEST_CLIENTS: u32 = 4;
-/// Threads that drive the clients. Decoding an answer of a megabyte with its thousands of curve points takes one for a fifth of a
-/// second; the others keep the connections alive meanwhile.
-const WORKERS: usize = 48;
+/// Threads that read and write the connections. They do nothing else: decoding an answer of a megabyte with its thousands of curve
+/// points takes a fifth of a second, and a connection that does not answer meanwhile is given up by the other side.
+const LINES: usize = 2;
 /// Connections that are opened at once.
 const OPENED_AT_ONCE: usize = 64;
 /// Connections over which check-ins come at a rate.
@@ -210,21 +213,28 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<LoadReport, L
     settings.check()?;
     let io = |what| move |source| LoadError::Io { what, source };
     raise_open_files();
+    share_commitments(settings.clients as usize);
     let folder = tempfile::tempdir().map_err(io("a temporary folder"))?;
     let pace = Pace { idle: 500, ready: 500 };
     let mut site = Site::new(folder.path(), &ServerSettings { pace, ..ServerSettings::default() })?;
     register(&site, settings, progress)?;
     site.start(&[])?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    runtime.map_err(io("threads"))?.block_on(async {
+    let threads =
+        |count| tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().build();
+    let lines = threads(LINES).map_err(io("threads"))?;
+    let processors = std::thread::available_parallelism().map_or(LINES, usize::from);
+    let runtime = threads(processors).map_err(io("threads"))?;
+    let report = runtime.block_on(async {
         let mut asked = signal(SignalKind::terminate()).map_err(io("signals"))?;
         tokio::select! {
-            report = measure(&mut site, settings, progress) => report,
+            report = measure(&mut site, lines.handle(), settings, progress) => report,
             // The coordinator's process and folder must not outlive this one.
             _ = asked.recv() => Err(LoadError::Interrupted),
             _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
         }
-    })
+    });
+    lines.shutdown_background();
+    report
 }
 
 /// Fills the store with other clients, before anybody serves it.
@@ -253,6 +263,7 @@ fn register(site: &Site, settings: &Settings, progress: &dyn Progress) -> Result
 
 async fn measure(
     site: &mut Site,
+    lines: &Handle,
     settings: &Settings,
     progress: &dyn Progress,
 ) -> Result<LoadReport, LoadError> {
@@ -267,7 +278,9 @@ async fn measure(
     let gauges = Arc::new(Gauges::default());
     let common =
         Common { gauges: Arc::clone(&gauges), hook: Some(together(settings.clients)), ..Common::default() };
-    let mut fleet = connect(site, &plan, credentials, settings.seed, &common, progress).await?;
+    let server = site.server()?;
+    let opened = connect(&server, lines, &plan, credentials, settings.seed, &common, progress);
+    let mut fleet = opened.await?;
     let check_ins = match settings.rate {
         Some(rate) => {
             let calls = rate * settings.rate_seconds;
@@ -363,8 +376,10 @@ fn together(clients: u32) -> Hook {
     })
 }
 
+/// Opens a connection for each client, on the threads that are for them.
 async fn connect(
-    site: &Site,
+    server: &Server,
+    lines: &Handle,
     plan: &TaskSettings,
     credentials: Vec<Credentials>,
     seed: u64,
@@ -372,15 +387,16 @@ async fn connect(
     progress: &dyn Progress,
 ) -> Result<Vec<SyntheticClient>, LoadError> {
     progress.begin("connecting", credentials.len());
-    let (server, gate) = (site.server()?, Arc::new(Semaphore::new(OPENED_AT_ONCE)));
+    let gate = Arc::new(Semaphore::new(OPENED_AT_ONCE));
     let mut opening = JoinSet::new();
     for credentials in credentials {
         let (server, gate, common) = (server.clone(), Arc::clone(&gate), common.clone());
         let (name, limits) = (plan.name().clone(), generous(plan.plan.delta));
-        opening.spawn(async move {
+        let opened = async move {
             let _place = gate.acquire().await.map_err(|_| Fault::Interrupted)?;
             SyntheticClient::new(&server, credentials, name, seed, limits, common).await
-        });
+        };
+        opening.spawn_on(opened, lines);
     }
     let mut fleet = Vec::with_capacity(opening.len());
     while let Some(opened) = opening.join_next().await {

@@ -10,6 +10,7 @@ use tacit_client::credentials::Credentials;
 use tacit_client::daemon::{Base, Daemon, Turns};
 use tacit_client::folder::Folder;
 use tacit_client::settings::Settings;
+use tacit_proto::share_commitments;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
@@ -29,6 +30,7 @@ pub fn serve(folder: &Path, at_once: NonZeroUsize) -> Result<(), NetworkError> {
     let homes = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
     let mut homes = homes.map_err(NetworkError::io(folder))?;
     homes.sort_unstable();
+    share_commitments(homes.len());
     let (tell, told) = watch::channel(false);
     let ended = tell.clone();
     let listen = move || {

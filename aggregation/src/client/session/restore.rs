@@ -157,7 +157,8 @@ impl Session {
                     .filter(|_| same)
                     .ok_or_else(|| frame.malformed())?;
                 let event = digest_of(|writer| write_list(&deliveries, writer));
-                self.masked = Some(Answered::new(event, Arc::new(MaskedUpload { header, packed })));
+                self.masked =
+                    Some(Answered::new(event, Arc::new(MaskedUpload { header, packed: packed.into() })));
                 State::Masked(Box::new(state))
             }
             (State::Masked(state), Kind::Maps) => {

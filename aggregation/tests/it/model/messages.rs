@@ -82,14 +82,16 @@ impl ToServer {
             }
             Self::Vector(upload) => {
                 let upload = Arc::make_mut(upload);
+                let mut packed = upload.packed.to_vec();
                 match dice.below(6) {
-                    0 => flip(&mut upload.packed, dice),
-                    1 => upload.packed.push(0),
+                    0 => flip(&mut packed, dice),
+                    1 => packed.push(0),
                     2 => upload.header.length += 1,
                     3 => flip(&mut upload.header.digest, dice),
                     4 => upload.header.client = stranger,
                     _ => flip(&mut upload.header.signature.0, dice),
                 }
+                upload.packed = packed.into();
             }
             Self::Confirm(confirm) => match dice.below(2) {
                 0 => confirm.client = stranger,

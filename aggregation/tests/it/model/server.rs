@@ -142,7 +142,7 @@ impl Machine {
         let Some(session) = &mut self.session else { return Ok(None) };
         let store = |record: &Record| {
             if let ToServer::Vector(upload) = message {
-                vectors.insert(client, upload.packed.clone());
+                vectors.insert(client, upload.packed.to_vec());
             }
             write(disk, fault, record)
         };

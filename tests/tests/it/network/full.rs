@@ -180,7 +180,7 @@ fn a_vector_for_which_there_is_no_room_is_refused_and_goes_on_later() {
     let stored = fs::metadata(&part).map_or(0, |file| file.len()) as usize;
     let vector = scene.world.machines[0].vector();
     for (place, bytes) in vector.bytes[stored..].chunks(PART).enumerate() {
-        let chunk = MaskedChunk { offset: (stored + place * PART) as u64, bytes: bytes.to_vec() };
+        let chunk = MaskedChunk { offset: (stored + place * PART) as u64, bytes: bytes.to_vec().into() };
         if sender.blocking_send(UploadPart { round: name(1), chunk }).is_err() {
             break;
         }

@@ -79,7 +79,7 @@ impl Scene {
         const SENT: usize = 7;
         let (header, vector) = self.announce(place);
         let (sender, stream) = self.premises.stream(place, &self.address);
-        let chunk = MaskedChunk { offset: 0, bytes: vector.bytes[..SENT].to_vec() };
+        let chunk = MaskedChunk { offset: 0, bytes: vector.bytes.slice(..SENT) };
         sender.blocking_send(UploadPart { round: name(1), chunk }).unwrap();
         let part = vector_file(&self.world.site.vectors(), &name(1), &header, "part");
         self.until(|_| std::fs::metadata(&part).is_ok_and(|file| file.len() == SENT as u64));
@@ -135,7 +135,7 @@ fn an_upload_that_drips_gives_its_place_to_others() {
     // Each byte is there in good time, and all of them never would be.
     let drip = scene.premises.runtime.spawn(async move {
         for (offset, byte) in vector.bytes.into_iter().enumerate() {
-            let chunk = MaskedChunk { offset: offset as u64, bytes: vec![byte] };
+            let chunk = MaskedChunk { offset: offset as u64, bytes: vec![byte].into() };
             if sender.send(UploadPart { round: name(1), chunk }).await.is_err() {
                 return;
             }
