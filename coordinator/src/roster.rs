@@ -273,7 +273,7 @@ mod tests {
             rate: Rate::new(1, 2).unwrap(),
             seed: [number as u8; 32],
         };
-        Roll::new(&roster, &root().sign_roster(&roster, epoch))
+        Roll::new(roster.clients().to_vec(), &root().sign_roster(&roster, epoch))
     }
 
     #[test]

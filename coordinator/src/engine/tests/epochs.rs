@@ -34,7 +34,7 @@ impl World {
         let [not_before, not_after] = time;
         let (rate, seed) = (Rate::ONE, [number as u8; 32]);
         let epoch = EpochTerms { number, not_before, not_after, period_seconds, rate, seed };
-        let roll = Roll::new(&roster, &root().sign_roster(&roster, epoch));
+        let roll = Roll::new(roster.clients().to_vec(), &root().sign_roster(&roster, epoch));
         let listed = Listed::new(&roll, &root().public_key()).unwrap();
         self.engine.take_roster(&roll, listed, now)?;
         self.engine.settle().unwrap();

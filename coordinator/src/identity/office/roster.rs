@@ -66,7 +66,7 @@ impl Office {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         let terms = EpochTerms { number, not_before, not_after, period_seconds, rate, seed };
-        let roll = Roll::new(&roster, &self.root.sign_roster(&roster, terms));
+        let roll = Roll::new(roster.clients().to_vec(), &self.root.sign_roster(&roster, terms));
         self.folder.write_json(&name, &roll)?;
         Ok(roll)
     }
