@@ -10,7 +10,8 @@ pub(crate) use roster::tests_support as roster_tests;
 #[cfg(test)]
 pub(crate) use roster::ticket;
 pub use roster::{
-    CLOCK_SLACK, EpochTerms, MAX_MEMBERSHIP_PATH, Membership, Rate, Roster, RosterError, SignedRoster,
+    CLOCK_SLACK, EpochTerms, MAX_MEMBERSHIP_PATH, Membership, NewestEpoch, Rate, Roster, RosterError,
+    SignedRoster,
 };
 
 use crate::context::{Fields, Short};

@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tacit_aggregation::Digest;
-use tacit_aggregation::identity::RevocationList;
+use tacit_aggregation::identity::{NewestEpoch, RevocationList};
 use tacit_aggregation::params::TaskName;
 use tacit_model::{BaseModel, Compute, DecoderConfig};
 use tacit_proto::Wire as _;
@@ -49,6 +49,8 @@ use work::Training;
 pub const PAUSED: &str = "paused";
 const REVOCATIONS_FILE: &str = "revocations";
 const REVOCATIONS: Kind = Kind { code: 9, version: 1 };
+const EPOCH_FILE: &str = "epoch";
+const EPOCH: Kind = Kind { code: 22, version: 1 };
 /// How often the wish to pause is looked for.
 const GLANCE: Duration = Duration::from_secs(1);
 /// First and longest wait after something went wrong here.
@@ -178,6 +180,8 @@ pub struct Daemon {
     accounts: Accounts,
     ledger: Watch,
     revocations: Option<RevocationList>,
+    /// The newest epoch whose roster has drawn this client.
+    epoch: Option<NewestEpoch>,
     line: Line,
     round: Option<Round>,
     training: Option<Training>,
@@ -228,6 +232,7 @@ impl Daemon {
             ledger: Watch::load(&folder, coordinator, client)?,
             member: credentials.member(base.digest),
             contradiction: Contradiction::load(&folder)?,
+            epoch: folder.load(EPOCH_FILE, EPOCH)?,
             line: Line::new(channel, stop),
             round: None,
             training: None,
@@ -333,6 +338,7 @@ impl Daemon {
         }
         self.ledger = Watch::load(&self.folder, self.member.coordinator, self.member.certificate.client)?;
         self.contradiction = Contradiction::load(&self.folder)?;
+        self.epoch = self.folder.load(EPOCH_FILE, EPOCH)?;
         self.restore()
     }
 

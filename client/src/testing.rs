@@ -81,12 +81,12 @@ impl World {
         Self { root, key, members }
     }
 
-    /// Puts all members on a roster whose one period lasts for all time, and draws all of them, but for the first where that is
+    /// Puts all members on the roster of an epoch whose one period lasts for all time, and draws all of them, but for the first where that is
     /// wanted. Of the colluders none is assumed.
-    pub(crate) fn draw(&mut self, first: bool) -> RosterTerms {
+    pub(crate) fn draw(&mut self, number: u64, first: bool) -> RosterTerms {
         let roster = Roster::new(self.members.iter().map(|member| member.certificate.client).collect());
         let epoch = |seed: u64| EpochTerms {
-            number: 1,
+            number,
             not_before: 0,
             not_after: NOT_AFTER,
             period_seconds: NonZeroU64::MAX,

@@ -20,7 +20,7 @@ pub use recover::{EngineError, Recovered, Recovery};
 use crate::Millis;
 use crate::account::Account;
 use crate::publication::{PublicationError, Publisher};
-use crate::roster::Listed;
+use crate::roster::Rosters;
 use crate::store::{Batch, Epoch, Records, Store, StoreError};
 use crate::vectors::{VectorError, sync_folder};
 use command::{Command, Reply};
@@ -85,8 +85,8 @@ pub struct Engine {
     setup: Setup,
     epoch: Epoch,
     account: Account,
-    /// The newest roster, with everybody on it.
-    roster: Option<Arc<Listed>>,
+    /// The rosters of the present epoch and of the next.
+    rosters: Rosters,
     tasks: BTreeMap<TaskName, Task>,
     batch: Batch,
     waiting: Vec<Waiting>,
@@ -205,7 +205,7 @@ impl Engine {
             Command::Ready { client, updates } => {
                 for update in updates {
                     if let Some(task) = self.tasks.get_mut(&update.task) {
-                        self.changed |= task.note_ready(client, update.parent, self.roster.as_deref(), now);
+                        self.changed |= task.note_ready(client, update.parent, &self.rosters, now);
                     }
                 }
             }
@@ -260,7 +260,7 @@ impl Engine {
     fn parts(&mut self) -> (&mut BTreeMap<TaskName, Task>, Tools<'_>) {
         let tools = Tools {
             setup: &self.setup,
-            roster: self.roster.as_ref(),
+            rosters: &self.rosters,
             account: &mut self.account,
             batch: &mut self.batch,
             named: &mut self.named,
@@ -319,7 +319,7 @@ impl Engine {
     fn picture(&self) -> Board {
         let publisher = &self.setup.publisher;
         let now = (self.setup.clock)();
-        let view = |task: &Task| task.view(publisher, self.roster.as_ref());
+        let view = |task: &Task| task.view(publisher, &self.rosters);
         Board {
             tasks: self.tasks.iter().map(|(name, task)| (name.clone(), view(task))).collect(),
             ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
@@ -333,7 +333,7 @@ mod tests;
 /// What the engine lends a task.
 struct Tools<'a> {
     setup: &'a Setup,
-    roster: Option<&'a Arc<Listed>>,
+    rosters: &'a Rosters,
     account: &'a mut Account,
     batch: &'a mut Batch,
     named: &'a mut BTreeSet<PathBuf>,

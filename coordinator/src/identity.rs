@@ -10,4 +10,4 @@ pub mod x509;
 
 pub use folder::FolderError;
 pub use forms::{Admission, Appointment, Issued, Revocations, Roll};
-pub use office::{Office, OfficeError};
+pub use office::{EpochRequest, Office, OfficeError};

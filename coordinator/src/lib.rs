@@ -30,7 +30,7 @@ pub use account::{Account, Published, Reservation};
 pub use cohort::{History, SelectionError, select};
 pub use optimizer::{OptimizerError, OptimizerState, ServerOptimizer};
 pub use plain::plain_sum;
-pub use plan::{CentralSettings, PlanSettings, PlanningError, RosterSettings};
+pub use plan::{CentralSettings, PlanSettings, PlanningError, RosterSettings, RoundStart};
 pub use round::{
     Driver, Event, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Round, RoundSetup, TaskState,
 };

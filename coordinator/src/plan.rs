@@ -66,6 +66,31 @@ pub struct RosterSettings {
     pub colluders: u32,
 }
 
+/// What a round goes on from when it is planned.
+#[derive(Clone, Debug)]
+pub struct RoundStart<'a> {
+    /// The round's number.
+    pub round: u64,
+    /// The newest version of the adapter.
+    pub adapter: &'a AdapterVersion,
+    /// Older versions; updates that were trained on one of them may join as well.
+    pub older: &'a [Digest],
+    /// What clients have spent, and the last clip norm that followed from a round.
+    pub account: &'a Account,
+    /// The key of the coordinator's noise, drawn for this plan and stored with it; none where each client adds its share.
+    pub noise: Option<&'a NoiseKey>,
+    /// What the cohort is drawn from at this time, with the settings' number of colluders; none where they demand no roster.
+    pub roster: Option<RosterTerms>,
+}
+
+impl<'a> RoundStart<'a> {
+    /// From one version, with no noise of the coordinator's and a cohort that it picks.
+    #[must_use]
+    pub fn new(round: u64, adapter: &'a AdapterVersion, account: &'a Account) -> Self {
+        Self { round, adapter, older: &[], account, noise: None, roster: None }
+    }
+}
+
 /// What an operator fixes about noise that the coordinator adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,24 +127,12 @@ pub enum PlanningError {
 }
 
 impl PlanSettings {
-    /// Plans and signs a round that continues from an adapter version, and from what the account says of the past. Updates that
-    /// were trained on one of the `older` versions may join as well.
-    ///
-    /// `noise` is the key of the coordinator's noise, drawn for this plan and stored with it; none is needed where each client
-    /// adds its share. `roster` is what the cohort is drawn from at this time, where the settings demand that, with their number of colluders.
+    /// Plans and signs a round.
     ///
     /// # Errors
     /// [`PlanningError`] names the setting or the number that stands in the way.
-    pub fn plan(
-        &self,
-        round: u64,
-        adapter: &AdapterVersion,
-        older: &[Digest],
-        account: &Account,
-        key: &CoordinatorKey,
-        noise: Option<&NoiseKey>,
-        roster: Option<RosterTerms>,
-    ) -> Result<SignedPlan, PlanningError> {
+    pub fn plan(&self, start: RoundStart<'_>, key: &CoordinatorKey) -> Result<SignedPlan, PlanningError> {
+        let RoundStart { round, adapter, older, account, noise, roster } = start;
         // A plan that demands less than the settings, or other colluders, is never signed.
         if self.roster.map(|settings| settings.colluders) != roster.as_ref().map(|terms| terms.colluders) {
             return Err(PlanningError::Roster { round });
@@ -208,7 +221,7 @@ fn choose_encoding(plan: &mut RoundPlan) -> Result<(), PlanError> {
 mod tests {
     use super::{
         Account, AdapterVersion, CentralSettings, CoordinatorKey, PlanSettings, PlanningError,
-        RosterSettings, RosterTerms,
+        RosterSettings, RosterTerms, RoundStart,
     };
     use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityRoot, Rate, Roster};
     use tacit_aggregation::params::{TaskName, ThreatModel};
@@ -264,7 +277,7 @@ mod tests {
             for noise_multiplier in [0.7, 2.0, 4.0] {
                 let settings = PlanSettings { noise_multiplier, ..settings() };
                 let signed = settings
-                    .plan(1, &adapter(dimension), &[], &Account::new(), &key(), None, None)
+                    .plan(RoundStart::new(1, &adapter(dimension), &Account::new()), &key())
                     .expect("feasible");
                 let plan = signed.verify(&key().public_key()).expect("its own plan");
                 for n in (60..=96).step_by(if dimension > 10_000 { 12 } else { 3 }) {
@@ -285,7 +298,7 @@ mod tests {
     fn a_plan_continues_from_the_adapter_and_the_ledger() {
         let version = adapter(10);
         let signed =
-            settings().plan(4, &version, &[], &Account::new(), &key(), None, None).expect("feasible");
+            settings().plan(RoundStart::new(4, &version, &Account::new()), &key()).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!((plan.round, plan.parents.as_slice()), (4, &[*version.digest()][..]));
         assert_eq!(plan.ledger_head, Account::new().ledger().head());
@@ -293,8 +306,9 @@ mod tests {
         assert_eq!(settings().longest_round(), 15);
         // Older versions stand beside it, in the order that every plan has.
         let older = [[0xff; 32], [0; 32]];
-        let signed =
-            settings().plan(4, &version, &older, &Account::new(), &key(), None, None).expect("feasible");
+        let account = Account::new();
+        let start = RoundStart { older: &older, ..RoundStart::new(4, &version, &account) };
+        let signed = settings().plan(start, &key()).expect("feasible");
         let plan = signed.verify(&key().public_key()).expect("its own plan");
         assert_eq!(plan.parents, [[0; 32], *version.digest(), [0xff; 32]]);
     }
@@ -304,7 +318,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut PlanSettings)| {
             let mut settings = settings();
             change(&mut settings);
-            match settings.plan(1, &adapter(1000), &[], &Account::new(), &key(), None, None) {
+            match settings.plan(RoundStart::new(1, &adapter(1000), &Account::new()), &key()) {
                 Err(PlanningError::Plan(error)) => error,
                 other => panic!("{other:?}"),
             }
@@ -338,7 +352,8 @@ mod tests {
         let mut drawn = PlanSettings { roster: Some(RosterSettings { colluders: 10 }), ..settings() };
         drawn.cohort.corrupt_bp = 0;
         let plan = |settings: &PlanSettings, roster| {
-            settings.plan(2, &adapter(1000), &[], &Account::new(), &key(), None, roster)
+            let (adapter, account) = (adapter(1000), Account::new());
+            settings.plan(RoundStart { roster, ..RoundStart::new(2, &adapter, &account) }, &key())
         };
         let signed = plan(&drawn, Some(terms(10))).expect("feasible");
         let good = signed.verify(&key().public_key()).expect("its own plan");
@@ -363,12 +378,12 @@ mod tests {
         for adaptive_clip in [None, Some(rule)] {
             let settings = PlanSettings { central: Some(CentralSettings { adaptive_clip }), ..settings() };
             let noise = NoiseKey::from_bytes(&[5; 32]);
-            let account = Account::new();
-            let unkeyed = settings.plan(3, &adapter(1000), &[], &account, &key(), None, None);
+            let (adapter, account) = (adapter(1000), Account::new());
+            let start = RoundStart::new(3, &adapter, &account);
+            let unkeyed = settings.plan(start.clone(), &key());
             assert_eq!(unkeyed, Err(PlanningError::NoNoiseKey { round: 3 }));
-            let signed = settings
-                .plan(3, &adapter(1000), &[], &account, &key(), Some(&noise), None)
-                .expect("feasible");
+            let start = RoundStart { noise: Some(&noise), ..start };
+            let signed = settings.plan(start, &key()).expect("feasible");
             let plan = signed.verify(&key().public_key()).expect("its own plan");
             let noise_commitment = noise.commitment();
             assert_eq!(plan.privacy.trust, Trust::Central { noise_commitment, adaptive_clip });

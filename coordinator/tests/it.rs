@@ -216,6 +216,7 @@ fn help_is_what_newcomers_read() {
 
 #[test]
 fn the_samples_in_the_operators_page_are_settings() {
+    use tacit_coordinator::RosterSettings;
     use tacit_coordinator::settings::ServerSettings;
     use tacit_coordinator::task::TaskSettings;
     use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
@@ -224,7 +225,7 @@ fn the_samples_in_the_operators_page_are_settings() {
     let page = fs::read_to_string(page).expect("the operators' page");
     let samples: Vec<&str> =
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [server, task] = samples[..] else { panic!("{} samples", samples.len()) };
+    let [server, task, drawn] = samples[..] else { panic!("{} samples", samples.len()) };
     let server: ServerSettings = toml::from_str(server).expect("settings of the server");
     assert_eq!(
         (server.pace, server.connections, server.uploads),
@@ -237,6 +238,16 @@ fn the_samples_in_the_operators_page_are_settings() {
     let tensors = vec![TrainedTensor { name: "layers.0.b".to_owned(), shape: [4, 8] }];
     let layout = AdapterLayout { base: "base".to_owned(), base_model: [0; 32], adapter, tensors };
     task.insert("layout".to_owned(), toml::Value::try_from(layout).expect("plain data"));
+    // The last sample goes below the task's own.
+    let mut with_roster = task.clone();
+    let drawn: toml::Table = toml::from_str(drawn).expect("TOML");
+    with_roster["plan"]
+        .as_table_mut()
+        .expect("a table")
+        .extend(drawn["plan"].as_table().cloned().into_iter().flatten());
+    let with_roster: TaskSettings = with_roster.try_into().expect("settings of a task");
+    assert_eq!(with_roster.validate(), Ok(()));
+    assert_eq!(with_roster.plan.roster, Some(RosterSettings { colluders: 20 }));
     let mut settings: TaskSettings = task.try_into().expect("settings of a task");
     assert_eq!((settings.validate(), settings.schedule.staleness), (Ok(()), 1));
     for (staleness, good) in [(0, true), (7, true), (8, false)] {

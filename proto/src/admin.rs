@@ -4,21 +4,32 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use tacit_aggregation::Digest;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, SignedRoster};
 use tacit_aggregation::params::TaskName;
 
 use crate::Channel;
 
 /// Longest settings of a task, in bytes.
 pub const MAX_SETTINGS: usize = 1 << 20;
-/// Longest file of issued certificates, revoked clients or a roster, in bytes.
+/// Longest file of issued certificates or revoked clients, in bytes.
 pub const MAX_IMPORT: usize = 16 << 20;
+/// Most clients of a roster.
+pub const MAX_LISTED: usize = MAX_IMPORT / 8;
 /// Longest answer, in bytes.
 pub const MAX_ANSWER: usize = 64 << 20;
 /// Longest path, reason or note, in bytes.
 pub const MAX_LINE: usize = 4 << 10;
 /// Most rows that are listed at once.
 pub const MAX_ROWS: u32 = 1_000;
+
+/// A roster with everybody on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullRoster {
+    /// What the identity root signed.
+    pub signed: SignedRoster,
+    /// The clients, strictly increasing; at most [`MAX_LISTED`].
+    pub clients: Vec<ClientId>,
+}
 
 /// An order from an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +107,8 @@ pub enum Order {
     Admit(String),
     /// Takes in a list of revoked clients, as JSON.
     Revoke(String),
-    /// Takes in the roster of an epoch, as JSON.
-    TakeRoster(String),
+    /// Takes in the roster of an epoch.
+    TakeRoster(FullRoster),
     /// Copies everything into a folder on the coordinator's machine.
     Backup(String),
     /// Writes the ledger into a file on the coordinator's machine.

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::identity::ClientId;
 use tacit_client::participant::Joined;
 use tacit_coordinator::round::{Failed, Released};
-use tacit_coordinator::{Account, Driver, History, Outcome, RoundSetup, SelectionError, TaskState, select};
+use tacit_coordinator::{
+    Account, Driver, History, Outcome, RoundSetup, RoundStart, SelectionError, TaskState, select,
+};
 use tacit_model::{Adapter, BaseModel, LocalUpdate};
 use tacit_proto::SignedPlan;
 
@@ -86,8 +88,9 @@ pub(crate) fn run(
     let mut meter = Meter::default();
     let (key, noise) = (&fleet.coordinator, context.task.noise_key(round));
     let signed = {
-        let settings = &context.task.settings;
-        settings.plan(round, &state.adapter, &[], account, key, noise.as_ref(), None)?
+        let noise = noise.as_ref();
+        let start = RoundStart { noise, ..RoundStart::new(round, &state.adapter, account) };
+        context.task.settings.plan(start, key)?
     };
     let ready = ready(fleet, &signed)?;
     let invitation = match invite(context.scenario, fleet, &ready, history, round) {

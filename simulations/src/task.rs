@@ -1,6 +1,8 @@
 //! From a scenario and a model to the plan of its rounds. Must never let a round begin whose plan is infeasible.
 
-use tacit_coordinator::{Account, AdapterVersion, CentralSettings, OptimizerState, PlanSettings, TaskState};
+use tacit_coordinator::{
+    Account, AdapterVersion, CentralSettings, OptimizerState, PlanSettings, RoundStart, TaskState,
+};
 use tacit_model::train::optimizer::LocalOptimizer;
 use tacit_model::{BaseModel, LoraConfig};
 use tacit_privacy::{Mechanism, NoiseKey, RoundMechanism};
@@ -86,7 +88,9 @@ impl Task {
         model: &BaseModel,
     ) -> Result<Parameters, SimulationError> {
         let (account, noise) = (Account::timeless(), self.noise_key(1));
-        let signed = self.settings.plan(1, &state.adapter, &[], &account, key, noise.as_ref(), None)?;
+        let noise = noise.as_ref();
+        let start = RoundStart { noise, ..RoundStart::new(1, &state.adapter, &account) };
+        let signed = self.settings.plan(start, key)?;
         let plan = signed.verify(&key.public_key())?;
         let params = plan.terms().params(self.settings.cohort.max)?;
         let mechanism = plan.mechanism(&params)?;

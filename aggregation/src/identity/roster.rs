@@ -178,6 +178,24 @@ pub enum RosterError {
         /// The roster's epoch.
         epoch: u64,
     },
+    /// An epoch before one that was seen.
+    #[error(
+        "the roster is of epoch {epoch}, and this client has seen epoch {newest}: the coordinator may not go back to earlier draws"
+    )]
+    Earlier {
+        /// Its epoch.
+        epoch: u64,
+        /// The newest that was seen.
+        newest: u64,
+    },
+    /// Two rosters of one epoch.
+    #[error(
+        "this is another roster of epoch {epoch} than this client has seen, both signed by the identity root: its folder was used          in two copies; have the next epoch signed"
+    )]
+    Second {
+        /// Its epoch.
+        epoch: u64,
+    },
     /// A proof where no roster is demanded.
     #[error("client {client} proves its place on a roster, but the plan demands none")]
     NotDemanded {
@@ -272,6 +290,40 @@ impl SignedRoster {
     }
 }
 
+/// The newest epoch that a client was drawn in. Remembered, it keeps a coordinator, and a clock that is set back, from leading the
+/// client to draws of an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestEpoch {
+    /// Whose epoch it is: another root numbers its own.
+    root: PublicKey,
+    number: u64,
+    /// [`SignedRoster::digest`].
+    roster: Digest,
+}
+
+impl NewestEpoch {
+    /// What is to be remembered after `known`, once a roster of `root` has been verified.
+    ///
+    /// # Errors
+    /// [`RosterError::Earlier`], [`RosterError::Second`].
+    pub fn follow(
+        known: Option<&Self>,
+        roster: &SignedRoster,
+        root: &PublicKey,
+    ) -> Result<Self, RosterError> {
+        let (epoch, digest) = (roster.epoch.number, roster.digest());
+        if let Some(known) = known.filter(|known| known.root == *root) {
+            if epoch < known.number {
+                return Err(RosterError::Earlier { epoch, newest: known.number });
+            }
+            if epoch == known.number && digest != known.roster {
+                return Err(RosterError::Second { epoch });
+            }
+        }
+        Ok(Self { root: *root, number: epoch, roster: digest })
+    }
+}
+
 /// The share q of a roster that may join a period: one more than this many parts of 2^-64, so that it is in (0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u64);
@@ -331,8 +383,8 @@ pub(crate) mod tests_support {
 mod tests {
     use super::tests_support::epoch;
     use super::{
-        CLOCK_SLACK, ClientId, EpochTerms, IdentityRoot, Membership, NonZeroU64, Rate, Roster, RosterError,
-        SignedRoster,
+        CLOCK_SLACK, ClientId, EpochTerms, IdentityRoot, Membership, NewestEpoch, NonZeroU64, PublicKey,
+        Rate, Roster, RosterError, SignedRoster,
     };
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
@@ -400,6 +452,24 @@ mod tests {
         }
         let later = with(|epoch| epoch.number = 5);
         assert_eq!(later.verify(&public, 150), Err(RosterError::Signature { epoch: 5 }));
+    }
+
+    #[test]
+    fn nobody_is_led_back_to_an_earlier_epoch() {
+        let sign = |by: u64, number, seed| {
+            let terms = EpochTerms { seed: [seed; 32], ..epoch(number, Rate::ONE) };
+            (root(by).sign_roster(&Roster::new(clients(5)), terms), root(by).public_key())
+        };
+        let follow = |known: Option<&NewestEpoch>, (roster, root): &(SignedRoster, PublicKey)| {
+            NewestEpoch::follow(known, roster, root)
+        };
+        let fourth = follow(None, &sign(1, 4, 1)).expect("the first");
+        assert_eq!(follow(Some(&fourth), &sign(1, 4, 1)), Ok(fourth), "the same again");
+        assert_eq!(follow(Some(&fourth), &sign(1, 4, 2)), Err(RosterError::Second { epoch: 4 }));
+        let sixth = follow(Some(&fourth), &sign(1, 6, 1)).expect("a later one");
+        assert_eq!(follow(Some(&sixth), &sign(1, 5, 1)), Err(RosterError::Earlier { epoch: 5, newest: 6 }));
+        // A client that enrols with another root begins anew: nobody is locked out for good.
+        assert!(follow(Some(&sixth), &sign(2, 1, 1)).is_ok());
     }
 
     #[test]

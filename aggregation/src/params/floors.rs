@@ -39,7 +39,8 @@ impl Floors {
         at_least("threat", terms.threat, self.threat)?;
         match &terms.roster {
             Some(RosterTerms { roster, colluders, .. }) => {
-                let least = u128::from(roster.size) * u128::from(self.corrupt_bp) / 10_000;
+                // A part of a client counts as one: less than the share that the owner fears is never enough.
+                let least = (u128::from(roster.size) * u128::from(self.corrupt_bp)).div_ceil(10_000);
                 at_least("roster.colluders", u128::from(*colluders), least)
             }
             None if self.roster => {

@@ -316,7 +316,8 @@ mod tests {
         assert_eq!(floors.admit_terms(&drawn), Ok(()));
         floors.admit(&drawn, &drawn.params(256).expect("feasible")).expect("5 in 100 of the roster");
         let refused = |floors: Floors, terms| floors.admit_terms(terms).expect_err("below").parameter;
-        assert_eq!(refused(Floors { corrupt_bp: 505, ..floors }, &drawn), "roster.colluders");
+        // That is of 100.2 clients, so of 101.
+        assert_eq!(refused(Floors { corrupt_bp: 501, ..floors }, &drawn), "roster.colluders");
         assert_eq!(refused(Floors { roster: true, ..floors }, &plain), "roster");
         Floors { roster: true, ..floors }.admit_terms(&drawn).expect("there is one");
     }

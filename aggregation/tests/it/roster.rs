@@ -1,7 +1,7 @@
 //! Cohorts that are drawn from a signed roster: an honest round, and everything that a server and its colluders could try to
 //! get into one, or to keep others out.
 
-use crate::fleet::{Fleet, Leaving, NOW, inputs, plain_sum, run, terms};
+use crate::fleet::{Fleet, Leaving, NOW, inputs, neighbours, plain_sum, run, terms};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use tacit_aggregation::client::{Advertised, ClientError, ClientSetup, RoundSecrets, Session};
@@ -10,7 +10,7 @@ use tacit_aggregation::identity::{
 };
 use tacit_aggregation::messages::{Advert, CohortEntry, CohortList};
 use tacit_aggregation::params::{BelowFloor, Floors, ParamsError, RosterTerms, RoundTerms, ThreatModel};
-use tacit_aggregation::server::{Receipt, ServerError};
+use tacit_aggregation::server::{Advertise, Receipt, ServerError};
 
 const HOUR: u64 = 3_600;
 /// The period of [`NOW`].
@@ -39,8 +39,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let plain = RoundTerms { corrupt_bp: 0, ..terms(ThreatModel::SemiMalicious, 24, 16, 9) };
-        let mut fleet = Fleet::new(24, plain, 3);
+        let world = Self::of(ThreatModel::SemiMalicious, 24);
+        assert!((6..=18).contains(&world.drawn.len()));
+        world
+    }
+
+    fn of(threat: ThreatModel, clients: u32) -> Self {
+        let plain = RoundTerms { corrupt_bp: 0, ..terms(threat, clients, 16, 9) };
+        let mut fleet = Fleet::new(clients, plain, 3);
         let roster = Roster::new(fleet.setups.iter().map(|setup| setup.certificate.client).collect());
         let signed = fleet.root.sign_roster(&roster, epoch());
         fleet.terms = Arc::new(with(&fleet.terms, &signed, PERIOD));
@@ -51,7 +57,7 @@ impl World {
         let is_drawn = |setup: &ClientSetup| signed.draws(PERIOD, setup.certificate.client);
         let (drawn, undrawn) = fleet.setups.iter().cloned().partition(is_drawn);
         let mut world = Self { fleet, roster, signed, drawn, undrawn };
-        assert!((6..=18).contains(&world.drawn.len()) && world.drawn.len() + world.undrawn.len() == 24);
+        assert_eq!(world.drawn.len() + world.undrawn.len(), clients as usize);
         world.fleet.setups.clone_from(&world.drawn);
         world
     }
@@ -151,6 +157,35 @@ fn a_colluder_that_is_not_drawn_is_refused_by_everybody() {
     let (by_client, by_server) = world.refusals(advert);
     assert_eq!(by_client, ClientError::Roster(expected.clone()));
     assert_eq!(by_server, ServerError::Roster(expected));
+}
+
+#[test]
+fn a_colluder_that_is_shown_to_few_is_refused_by_those_who_never_see_it() {
+    // On a sparse graph a client that trusts the server to follow the protocol is shown its neighbours and nobody else.
+    let mut world = World::of(ThreatModel::HonestButCurious, 260);
+    let setup = world.undrawn[0].clone();
+    let colluder = setup.certificate.client;
+    let proof = world.roster.prove(colluder);
+    let advert = Arc::new(world.forged(&setup, proof));
+    // The server's own terms draw everybody on the same list, so that it closes this cohort as any other.
+    let everybody = world.fleet.root.sign_roster(&world.roster, EpochTerms { rate: Rate::ONE, ..epoch() });
+    let lax = with(&world.fleet.terms, &everybody, PERIOD);
+    assert_eq!(lax.roster.as_ref().map(|roster| roster.corrupt), Some(present(&world).corrupt));
+    let mut server = Advertise::new(Arc::new(lax), world.fleet.root.public_key()).expect("feasible");
+    let honest = world.fleet.advertise();
+    for advert in honest.values().map(|client| client.advert()).chain([&advert]) {
+        assert_eq!(server.accept(Arc::clone(advert), NOW), Ok(Receipt::Accepted));
+    }
+    let server = server.close().expect("feasible");
+    let expected = RosterError::NotDrawn { client: colluder, period: PERIOD, epoch: EPOCH };
+    let mut unshown = 0;
+    for client in honest.into_values() {
+        let shown = neighbours(&server, client.advert());
+        unshown += usize::from(!shown.contains(&advert));
+        let refused = client.share(server.list(), &shown, NOW).expect_err("somebody is not drawn");
+        assert_eq!(refused, ClientError::Roster(expected.clone()));
+    }
+    assert!(unshown > 10, "{unshown}");
 }
 
 #[test]

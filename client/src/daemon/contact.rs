@@ -1,7 +1,7 @@
 //! A contact with the coordinator: what it says is checked, stored, and done. Must never act on a plan, a manifest or a ledger
 //! whose signature was not verified.
 
-use super::{Daemon, Fault, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
+use super::{Daemon, EPOCH, EPOCH_FILE, Fault, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
 use crate::folder::Kind;
 use crate::ledger::Verdict;
 use crate::participant::{Member, admit, check_place};
@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tacit_aggregation::identity::Membership;
+use tacit_aggregation::identity::{Membership, NewestEpoch};
 use tacit_aggregation::params::TaskName;
 use tacit_proto::fleet::{CheckIn, MAX_ANNOUNCED, Offer, RoundName};
 use tacit_proto::ledger::{MAX_ROUNDS, Prove};
@@ -134,13 +134,15 @@ impl Daemon {
             return Ok(());
         }
         let member = Member { membership: offer.membership.clone(), ..self.member.clone() };
-        if let Err(error) = check_place(&plan, &member, now()) {
+        let epoch = check_place(&plan, &member, self.epoch.as_ref(), now());
+        if let Err(error) = &epoch {
             status.refusal = Some(error.to_string());
             self.undrawn.insert(task.clone());
             self.status.tasks.insert(task.to_string(), status);
             return Ok(());
         }
         self.undrawn.remove(&task);
+        self.note_epoch(epoch.ok().flatten())?;
         self.keep_plan(&task, &offer.plan, offer.membership.as_ref())?;
         let mut update = Update::load(&self.folder, &task)?;
         if update.as_ref().is_some_and(|update| !update.serves(&plan)) {
@@ -203,6 +205,15 @@ impl Daemon {
             cpu: self.settings.cpu,
         };
         self.train(job);
+        Ok(())
+    }
+
+    /// Remembers the epoch of a roster that has drawn this client, before anything is said in it.
+    fn note_epoch(&mut self, epoch: Option<NewestEpoch>) -> Result<(), Fault> {
+        if let Some(epoch) = epoch.filter(|epoch| self.epoch != Some(*epoch)) {
+            self.folder.store(EPOCH_FILE, EPOCH, &epoch)?;
+            self.epoch = Some(epoch);
+        }
         Ok(())
     }
 

@@ -70,6 +70,9 @@ struct Fake {
     compressible: BTreeSet<&'static str>,
 }
 
+/// Number of the epoch that draws clients here.
+const EPOCH: u64 = 5;
+
 #[derive(Clone)]
 struct Server(Arc<Mutex<Fake>>);
 
@@ -80,10 +83,10 @@ impl Server {
         Self::of(world, plan)
     }
 
-    /// Whose plan demands a roster that draws everybody, but for the first client where that is wanted.
+    /// Whose plan demands a roster of [`EPOCH`] that draws everybody, but for the first client where that is wanted.
     fn drawn(first: bool) -> Self {
         let mut world = World::new();
-        let terms = world.draw(first);
+        let terms = world.draw(EPOCH, first);
         let plan = world.plan_under(1, Some(terms));
         Self::of(world, plan)
     }
@@ -417,6 +420,30 @@ async fn a_drawn_client_takes_part() {
     let (server, machine) = (Server::drawn(true), Machine::new(true));
     machine.run(&server, settled).await.expect("it runs");
     server.with(|state| assert_eq!(state.handed_in.len(), Step::ALL.len(), "{:?}", machine.shown()));
+}
+
+#[tokio::test]
+async fn nobody_is_led_back_to_an_earlier_epoch() {
+    let (server, machine) = (Server::drawn(true), Machine::new(true));
+    machine.run(&server, settled).await.expect("it runs");
+    let refusal = || machine.shown().tasks.get(task().as_str()).and_then(|task| task.refusal.clone());
+    let offer = |epoch| {
+        server.with(|state| {
+            let terms = state.world.draw(epoch, true);
+            state.plan = state.world.plan_under(epoch, Some(terms));
+            state.check_ins.clear();
+        });
+    };
+    let heard = |_: &Path| server.with(|state| state.check_ins.len() >= 2);
+    // What was seen stays seen by the next process.
+    offer(EPOCH - 1);
+    machine.run(&server, heard).await.expect("it runs");
+    let refused = refusal().expect("it stays out");
+    assert!(refused.contains("has seen epoch 5"), "{refused}");
+    // The next epoch is welcome.
+    offer(EPOCH + 1);
+    machine.run(&server, heard).await.expect("it runs");
+    assert_eq!(refusal(), None);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::client::{Advertised, ClientError, ClientSetup};
 use tacit_aggregation::context::Context;
-use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, Membership, PublicKey};
+use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, Membership, NewestEpoch, PublicKey};
 use tacit_aggregation::messages::{Advert, CohortList};
 use tacit_privacy::{Clipped, PipelineError};
 use tacit_proto::{ClientMessage, RoundPlan, SignedPlan};
@@ -82,16 +82,26 @@ pub fn admit<'a>(
     Ok(plan)
 }
 
-/// Whether this client may be in the cohort of a plan: where that demands a roster, it is the identity root's and of now, and
-/// this client is on it and drawn. Checked again when the client joins, and of everybody when the cohort is closed.
+/// Whether this client may be in the cohort of a plan: where that demands a roster, it is the identity root's and of now, not of
+/// an epoch before `newest`, and this client is on it and drawn. Checked again when the client joins, and of everybody when the
+/// cohort is closed. What it returns is to be remembered as the newest epoch before the client joins.
 ///
 /// # Errors
 /// [`ParticipantError::Protocol`] says what is wrong with the roster, or this client's place on it.
-pub fn check_place(plan: &RoundPlan, member: &Member, now: Millis) -> Result<(), ParticipantError> {
-    let Some(terms) = &plan.roster else { return Ok(()) };
-    terms.verify(&member.root, now / 1000).map_err(ClientError::from)?;
-    let place = terms.admit(member.certificate.client, member.membership.as_ref());
-    Ok(place.map_err(ClientError::from)?)
+pub fn check_place(
+    plan: &RoundPlan,
+    member: &Member,
+    newest: Option<&NewestEpoch>,
+    now: Millis,
+) -> Result<Option<NewestEpoch>, ParticipantError> {
+    let Some(terms) = &plan.roster else { return Ok(None) };
+    let check = || {
+        terms.verify(&member.root, now / 1000)?;
+        let epoch = NewestEpoch::follow(newest, &terms.roster, &member.root)?;
+        terms.admit(member.certificate.client, member.membership.as_ref())?;
+        Ok(Some(epoch))
+    };
+    Ok(check().map_err(ClientError::Roster)?)
 }
 
 impl Joined {

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
+use tacit_coordinator::identity::Roll;
 use tacit_coordinator::task::TaskSettings;
 use tacit_proto::Channel;
 use tacit_proto::adapter::AdapterLayout;
-use tacit_proto::admin::{Order, Role};
+use tacit_proto::admin::{FullRoster, Order, Role};
 
 use super::remote::Remote;
 
@@ -307,7 +308,12 @@ impl ClientCommand {
             Self::Admit { issued, remote } => show(&remote, Order::Admit(read(&issued)?)),
             Self::Refuse { ticket, remote } => show(&remote, Order::RefuseRequest(ticket)),
             Self::Revoke { revoked, remote } => show(&remote, Order::Revoke(read(&revoked)?)),
-            Self::Roster { roster, remote } => show(&remote, Order::TakeRoster(read(&roster)?)),
+            Self::Roster { roster, remote } => {
+                let roll: Roll = serde_json::from_str(&read(&roster)?).with_context(|| {
+                    format!("{} is not what `identity roster` wrote: copy it again", roster.display())
+                })?;
+                show(&remote, Order::TakeRoster(FullRoster { signed: roll.signed(), clients: roll.clients }))
+            }
             Self::List { above, limit, silent_days, remote } => {
                 let mut answer =
                     remote.carry(Order::ListClients { above: ClientId(above), limit, silent_days })?;

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tacit_aggregation::identity::{ClientId, Rate};
 use tacit_coordinator::files::write_json;
-use tacit_coordinator::identity::{Admission, Issued, Office, Revocations};
+use tacit_coordinator::identity::{Admission, EpochRequest, Issued, Office, Revocations};
 
+use super::text::moment;
 use super::{answer, now, secrets};
 
 /// Seconds of a day.
@@ -87,10 +88,10 @@ enum IdentityCommand {
     /// It holds the clients whose certificates are valid now. An epoch has one roster. In each period of the epoch a lottery that
     /// nobody can steer draws a share of the clients, and cohorts are made of those.
     Roster {
-        /// Number of the epoch, one above the last one's
+        /// Number of the epoch, above the last one's
         #[arg(long)]
         epoch: u64,
-        /// How long the epoch lasts, from now
+        /// How long the epoch lasts. It begins now, or when the last one has ended
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
         days: u64,
         /// How long a period lasts, in minutes
@@ -99,6 +100,9 @@ enum IdentityCommand {
         /// The share of the clients that a period draws, such as 1/20; 1 draws everybody
         #[arg(long, default_value = "1", value_parser = rate)]
         rate: Rate,
+        /// Begin at once, although the last epoch has not ended: for a roster that was signed in error
+        #[arg(long)]
+        early: bool,
         /// File to write, for the coordinator
         #[arg(long, default_value = "roster.json")]
         out: PathBuf,
@@ -180,14 +184,17 @@ impl Identity {
                 done(Some(count), &out, format!("revoked in all  {count} clients"))
             }
             IdentityCommand::List => list(&office, now, json),
-            IdentityCommand::Roster { epoch, days, period_minutes, rate, out } => {
-                let period =
+            IdentityCommand::Roster { epoch: number, days, period_minutes, rate, early, out } => {
+                let seconds = NonZeroU64::new(days * DAY).context("an epoch has at least one day")?;
+                let period_seconds =
                     NonZeroU64::new(period_minutes * 60).context("a period has at least one minute")?;
-                let last = until(days).saturating_sub(1);
-                let roll = office.sign_roster(epoch, last, (period, rate), now, &mut secrets()?)?;
+                let epoch = EpochRequest { number, seconds, period_seconds, rate, early };
+                let roll = office.sign_roster(&epoch, now, &mut secrets()?)?;
                 write_json(&out, &roll)?;
-                let count = roll.clients.len();
-                done(Some(count), &out, format!("signed the roster of epoch {epoch}  {count} clients"))
+                let (count, [from, to]) = (roll.clients.len(), [roll.not_before, roll.not_after].map(at));
+                let text =
+                    format!("signed the roster of epoch {number}, from {from} to {to}  {count} clients");
+                done(Some(count), &out, text)
             }
         }
     }
@@ -240,6 +247,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} is not what the coordinator exported; export it again", path.display()))
+}
+
+/// A Unix second in UTC.
+fn at(second: u64) -> String {
+    i64::try_from(second).map_or_else(|_| second.to_string(), moment)
 }
 
 /// The UTC day of a Unix second.

@@ -22,9 +22,9 @@ const FIRST: [&str; 14] = [
     "reason",
 ];
 /// Fields that hold a time in milliseconds since 1970.
-const MILLISECONDS: [&str; 6] = ["created", "deadline", "ended", "now", "planned", "since"];
+const MILLISECONDS: [&str; 7] = ["awaits_until", "created", "deadline", "ended", "now", "planned", "since"];
 /// Fields that hold a time in seconds since 1970.
-const SECONDS: [&str; 3] = ["enrolled", "expires", "not_after"];
+const SECONDS: [&str; 4] = ["enrolled", "expires", "not_after", "not_before"];
 /// A column with a longer cell is written below its rows.
 const WIDEST: usize = 32;
 /// Smaller numbers, and those from its inverse on, are written with an exponent.
@@ -64,7 +64,7 @@ fn real_number(real: f64) -> String {
 }
 
 /// A Unix second in UTC; the number itself where no calendar has it.
-fn moment(second: i64) -> String {
+pub(super) fn moment(second: i64) -> String {
     let Ok(time) = OffsetDateTime::from_unix_timestamp(second) else { return second.to_string() };
     let (date, time) = (time.date(), time.time());
     let (hour, minute, second) = time.as_hms();

@@ -32,7 +32,7 @@ pub struct TaskView {
     pub excuse: Option<&'static str>,
     /// The plan of the round that is open or comes next; while there is none, of the last one.
     pub plan: Option<Arc<SignedPlan>>,
-    /// The newest roster, from which clients get their proofs, where the task demands one.
+    /// The roster that the plan demands, from which clients get their proofs, while it is here.
     pub roster: Option<Arc<Listed>>,
     /// Who is to join the round now, while its adverts are gathered.
     pub joining: Option<Arc<BTreeSet<ClientId>>>,
@@ -49,7 +49,10 @@ impl TaskView {
         let terms = self.plan.as_ref()?.roster()?;
         Some(match &self.roster {
             Some(listed) => listed.place(terms, client),
-            None => Err("the coordinator has no roster".to_owned()),
+            None => {
+                let epoch = terms.roster.epoch.number;
+                Err(format!("the roster of epoch {epoch} is not here any more: wait for the next round"))
+            }
         })
     }
 }
@@ -105,6 +108,10 @@ pub struct TaskStatus {
     pub last: Option<String>,
     /// Why the next round cannot be planned.
     pub problem: Option<String>,
+    /// What the next plan waits for; it goes on by itself.
+    pub awaits: Option<String>,
+    /// When that will be there, in milliseconds since 1970; none where it depends on somebody.
+    pub awaits_until: Option<Millis>,
     /// Why too few of the clients that wait may take part in it.
     pub shortage: Option<String>,
 }

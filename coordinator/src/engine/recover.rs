@@ -3,14 +3,15 @@
 
 use super::command::Commands;
 use super::tables::{Journal, RoundRow, Rounds, Stage, StateError, States, TaskRow, Tasks};
-use super::task::{Open, Planned, Task, roster_terms, vectors_of};
+use super::task::{NO_ROSTER, Open, Planned, Task, vectors_of};
 use super::{Board, Engine, Figures, Handle, Refused, Setup, Stopped, Tools};
 use crate::Millis;
 use crate::account::{Account, LoadError};
 use crate::identity::Roll;
 use crate::optimizer::OptimizerState;
+use crate::plan::{RosterSettings, RoundStart};
 use crate::publication::PublicationError;
-use crate::roster::{Listed, ListedError, Rosters};
+use crate::roster::{Listed, ListedError, MAX_ROSTERS, Rolls, Rosters};
 use crate::round::{Driver, TaskState};
 use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
@@ -121,7 +122,7 @@ impl Engine {
             setup,
             epoch,
             account,
-            roster: None,
+            rosters: Rosters::default(),
             tasks: BTreeMap::new(),
             batch: Batch::new(),
             waiting: Vec::new(),
@@ -151,8 +152,8 @@ impl Engine {
         let now = (self.setup.clock)();
         let store = Arc::clone(&self.setup.store);
         let records = Records(store.as_ref());
-        if let Some(roll) = records.get::<Rosters>(&())? {
-            self.roster = Some(Arc::new(Listed::new(&roll, &self.setup.root)?));
+        for (_, roll) in records.scan::<Rolls>(&(), None, MAX_ROSTERS)? {
+            self.rosters.restore(Listed::new(&roll, &self.setup.root)?);
         }
         let mut recovery = Recovery {
             reservations: self.account.reservations().count(),
@@ -279,12 +280,14 @@ impl Engine {
         // Better now than at its first round.
         let key = &self.setup.key;
         let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut self.rng));
-        let roster = roster_terms(&settings.plan, self.roster.as_deref(), &self.setup.root, now)
-            .map_err(Refused::Impossible)?;
-        settings
-            .plan
-            .plan(1, &state.adapter, &[], &self.account, key, noise.as_ref(), roster)
-            .map_err(|error| impossible(&error))?;
+        let roster = settings.plan.roster.map(|RosterSettings { colluders }| {
+            let listed = self.rosters.at(now).or_else(|| self.rosters.after(now)).ok_or(NO_ROSTER)?;
+            listed.terms(colluders, now).map_err(|error| error.to_string())
+        });
+        let roster = roster.transpose().map_err(|error: String| Refused::Impossible(error))?;
+        let noise = noise.as_ref();
+        let start = RoundStart { noise, roster, ..RoundStart::new(1, &state.adapter, &self.account) };
+        settings.plan.plan(start, key).map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
         let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
         let task = Task::new(settings, row, state);
@@ -297,24 +300,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in the roster of a new epoch; the same one again changes nothing. Open rounds go on with the one that they began with.
+    /// Takes in the roster of an epoch, present or to come; the same one again changes nothing. Open rounds go on with the one that
+    /// they began with.
     ///
     /// # Errors
-    /// [`Refused::Impossible`] for a roster of an earlier epoch, or another one of the same.
-    pub fn take_roster(&mut self, roll: &Roll, listed: Listed) -> Result<(), Refused> {
-        let number = listed.signed().epoch.number;
-        if let Some(present) = &self.roster {
-            let (known, same) = (present.signed().epoch.number, present.signed() == listed.signed());
-            if number < known || (number == known && !same) {
-                return Err(Refused::Impossible(format!(
-                    "the roster of epoch {known} is here already, and this is another one of epoch {number}: an epoch has one \
-                     roster, and none comes after a later one"
-                )));
-            }
+    /// [`Refused::Impossible`] for a roster of an earlier epoch, another one of the same, or one too many.
+    pub fn take_roster(&mut self, roll: &Roll, listed: Listed, now: Millis) -> Result<(), Refused> {
+        let number = listed.number();
+        let past = self.rosters.take(listed, now).map_err(|error| Refused::Impossible(error.to_string()))?;
+        for number in past {
+            self.batch.delete::<Rolls>(&number);
         }
-        self.batch.put::<Rosters>(&(), roll);
-        self.roster = Some(Arc::new(listed));
-        self.tasks.values_mut().for_each(Task::roster_changed);
+        self.batch.put::<Rolls>(&number, roll);
         Ok(())
     }
 

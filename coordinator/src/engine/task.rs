@@ -6,8 +6,8 @@ use super::tables::{End, Journal, RoundRow, Rounds, Stage, StateRow, States, Tas
 use super::{Refused, Target, Tools};
 use crate::Millis;
 use crate::cohort::{History, select};
-use crate::plan::{PlanSettings, RosterSettings};
-use crate::roster::Listed;
+use crate::plan::RoundStart;
+use crate::roster::Rosters;
 use crate::round::{Driver, Event, Outcome, Outgoing, RoundSetup, TaskState};
 use crate::store::Records;
 use crate::task::TaskSettings;
@@ -19,7 +19,6 @@ use std::sync::Arc;
 use tacit_aggregation::Digest;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{ClientId, PublicKey};
-use tacit_aggregation::params::RosterTerms;
 use tacit_aggregation::server::VectorSummary;
 use tacit_privacy::{NoiseKey, RdpCurve};
 use tacit_proto::fleet::{Received, RoundEnd, Sent};
@@ -27,9 +26,12 @@ use tacit_proto::{ClientMessage, SignedPlan, Wire as _};
 
 mod bars;
 mod end;
+mod epochs;
 mod view;
 
 use bars::Bars;
+use epochs::Awaited;
+pub(super) use epochs::NO_ROSTER;
 
 /// Between two looks at what waiting clients have spent, in milliseconds.
 const BETWEEN_LOOKS: Millis = 500;
@@ -56,6 +58,10 @@ pub(super) struct Task {
     /// The plan of the last round that ended, shown while there is no other: clients install the version that it made.
     pub(super) last_plan: Option<Arc<SignedPlan>>,
     problem: Option<String>,
+    /// What the next plan waits for; it goes on by itself.
+    awaited: Option<Awaited>,
+    /// The present epoch and the next one, as they were looked at last, where the task demands a roster.
+    epochs: Option<[Option<u64>; 2]>,
     /// Why too few of the clients that wait may take part.
     shortage: Option<String>,
 }
@@ -72,20 +78,6 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// Whether the roster that the plan demands, if it does, lets a client into the cohort.
-    fn draws(&self, client: ClientId, roster: Option<&Listed>) -> bool {
-        let Some(terms) = self.signed.roster() else { return true };
-        roster.is_some_and(|listed| listed.admits(terms, client))
-    }
-
-    /// Whether the plan is for another roster, or for another period, than the present one.
-    fn is_past(&self, roster: Option<&Listed>, now: Millis) -> bool {
-        let Some(terms) = self.signed.roster() else { return false };
-        !roster.is_some_and(|listed| listed.is_present(terms, now))
-    }
-}
-
-impl Planned {
     pub(super) fn new(
         signed: SignedPlan,
         round: u64,
@@ -99,6 +91,17 @@ impl Planned {
         });
         Self { parents: signed.parents().to_vec(), signed: Arc::new(signed), round, noise, planned, cost }
     }
+
+    /// Whether the roster that the plan demands, if it does, lets a client into the cohort.
+    fn draws(&self, client: ClientId, rosters: &Rosters) -> bool {
+        let Some(terms) = self.signed.roster() else { return true };
+        rosters.of(terms).is_some_and(|listed| listed.admits(terms, client))
+    }
+
+    /// Whether the plan is for another roster, or for another period, than the present one.
+    fn is_past(&self, rosters: &Rosters, now: Millis) -> bool {
+        self.signed.roster().is_some_and(|terms| !rosters.are_present(terms, now))
+    }
 }
 
 /// An open round.
@@ -107,21 +110,6 @@ pub(super) struct Open {
     pub(super) vectors: VectorFolder,
     pub(super) since: Millis,
     pub(super) invited: Arc<BTreeSet<ClientId>>,
-}
-
-/// What a plan made at `now` says of the roster, where the settings demand one.
-pub(super) fn roster_terms(
-    settings: &PlanSettings,
-    roster: Option<&Listed>,
-    root: &PublicKey,
-    now: Millis,
-) -> Result<Option<RosterTerms>, String> {
-    let Some(RosterSettings { colluders }) = settings.roster else { return Ok(None) };
-    let listed = roster.ok_or(
-        "the task demands a roster and there is none here: have one signed with `tacit-coordinator identity roster`, and take \
-         it in with `tacit-coordinator client roster`",
-    )?;
-    listed.terms(colluders, root, now).map(Some).map_err(|error| error.to_string())
 }
 
 /// Where a round's vectors lie.
@@ -144,6 +132,8 @@ impl Task {
             epsilon: None,
             last_plan: None,
             problem: None,
+            awaited: None,
+            epochs: None,
             shortage: None,
         }
     }
@@ -162,13 +152,13 @@ impl Task {
         &mut self,
         client: ClientId,
         parent: Digest,
-        roster: Option<&Listed>,
+        rosters: &Rosters,
         now: Millis,
     ) -> bool {
         let fits = self
             .plan
             .as_ref()
-            .is_some_and(|plan| plan.parents.contains(&parent) && plan.draws(client, roster));
+            .is_some_and(|plan| plan.parents.contains(&parent) && plan.draws(client, rosters));
         // Whoever is in the open round waits for nothing.
         let takes_part = self.open.as_ref().is_some_and(|open| open.invited.contains(&client));
         fits && !takes_part && self.ready.insert(client, (parent, now)).is_none()
@@ -288,15 +278,15 @@ impl Task {
             }
             return;
         }
+        self.follow_epochs(now, tools);
         if self.row.paused || self.is_finished() {
             return;
         }
-        let roster = tools.roster.map(Arc::as_ref);
-        if self.plan.as_ref().is_some_and(|plan| plan.is_past(roster, now)) {
+        if self.plan.as_ref().is_some_and(|plan| plan.is_past(tools.rosters, now)) {
             self.plan = None;
             *tools.changed = true;
         }
-        if self.plan.is_none() && self.problem.is_none() {
+        if self.plan.is_none() && self.problem.is_none() && self.awaited.is_none() {
             self.plan_next(now, tools);
         }
         self.gather(now, engaged, tools);
@@ -342,18 +332,18 @@ impl Task {
         };
         let noise = self.settings.plan.central.map(|_| NoiseKey::generate(tools.rng));
         let key = &tools.setup.key;
-        let (plan, adapter) = (&self.settings.plan, &self.state.adapter);
-        let roster = roster_terms(plan, tools.roster.map(Arc::as_ref), &tools.setup.root, now);
-        let signed = roster.and_then(|roster| {
-            let signed = plan.plan(round, adapter, &older, tools.account, key, noise.as_ref(), roster);
-            signed.map_err(|error| error.to_string())
+        let signed = self.roster_terms(now, tools).and_then(|roster| {
+            let noise = noise.as_ref();
+            let (adapter, account) = (&self.state.adapter, &*tools.account);
+            let start = RoundStart { round, adapter, older: &older, account, noise, roster };
+            self.settings.plan.plan(start, key).map_err(|error| error.to_string())
         });
         *tools.changed = true;
         match signed {
             Ok(signed) => {
                 let planned = Planned::new(signed, round, noise, now, &key.public_key());
                 // Another period draws others.
-                self.ready.retain(|client, _| planned.draws(*client, tools.roster.map(Arc::as_ref)));
+                self.ready.retain(|client, _| planned.draws(*client, tools.rosters));
                 self.store_round(&planned, Stage::Planned, tools);
                 self.plan = Some(planned);
                 tracing::info!(task = self.name(), round, "a round is planned");
@@ -371,13 +361,6 @@ impl Task {
         let noise = planned.noise.as_ref().filter(|_| !over).map(|noise| *noise.to_bytes());
         let row = RoundRow { plan: planned.signed.to_wire(), noise, planned: planned.planned, stage };
         tools.batch.put::<Rounds>(&(self.name().to_owned(), planned.round), &row);
-    }
-
-    /// There is a new roster: what was planned on an older one, or could not be for want of one, is planned anew.
-    pub(super) fn roster_changed(&mut self) {
-        if self.settings.plan.roster.is_some() {
-            self.problem = None;
-        }
     }
 
     /// Opens the planned round when enough clients wait with an update.

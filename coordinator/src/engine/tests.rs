@@ -10,12 +10,15 @@ use crate::store::MemoryStore;
 use crate::task::{Eligibility, PublicationSettings, Schedule, TaskSettings};
 use rand::SeedableRng as _;
 use std::collections::BTreeSet;
+use tacit_aggregation::identity::IdentityRoot;
 use tacit_aggregation::params::ThreatModel;
 use tacit_privacy::{Adjacency, NoiseLaw};
 use tacit_proto::adapter::{AdapterLayout, TrainedTensor};
 use tacit_proto::fleet::ReadyUpdate;
 use tacit_proto::manifest::Origin;
 use tacit_proto::{AdapterShape, AdapterVersion, CohortTerms, Deadlines, LocalRule, LocalTraining};
+
+mod epochs;
 
 const CLIENTS: u32 = 6;
 const BASE_MODEL: [u8; 32] = [1; 32];
@@ -75,6 +78,10 @@ fn settings(task: &str) -> TaskSettings {
     }
 }
 
+fn root() -> IdentityRoot {
+    IdentityRoot::from_bytes(&[4; 32])
+}
+
 struct World {
     engine: Engine,
     folder: tempfile::TempDir,
@@ -82,20 +89,32 @@ struct World {
 
 impl World {
     fn new(tasks: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let key = Arc::new(CoordinatorKey::from_bytes(&[3; 32]));
-        let publisher = Publisher::open(folder.path(), Arc::clone(&store), Arc::clone(&key)).unwrap();
-        let root = tacit_aggregation::identity::IdentityRoot::from_bytes(&[4; 32]).public_key();
-        let (vectors, clock) = (folder.path().join("vectors"), Arc::new(|| 0));
-        let setup = Setup { store, vectors, publisher, key, root, clock };
-        let (engine, ..) = Engine::start(setup, ChaCha20Rng::seed_from_u64(1)).unwrap();
-        let mut world = Self { engine, folder };
+        let mut world = Self::empty();
         for task in tasks {
             world.engine.create_task(settings(task), false, 0).unwrap();
         }
         world.turn(0);
         world
+    }
+
+    fn empty() -> Self {
+        Self::on(tempfile::tempdir().unwrap(), Arc::new(MemoryStore::new()))
+    }
+
+    /// Another life of the coordinator.
+    fn restarted(self) -> Self {
+        let store = Arc::clone(&self.engine.setup.store);
+        Self::on(self.folder, store)
+    }
+
+    fn on(folder: tempfile::TempDir, store: Arc<dyn Store>) -> Self {
+        let key = Arc::new(CoordinatorKey::from_bytes(&[3; 32]));
+        let publisher = Publisher::open(folder.path(), Arc::clone(&store), Arc::clone(&key)).unwrap();
+        let root = root().public_key();
+        let (vectors, clock) = (folder.path().join("vectors"), Arc::new(|| 0));
+        let setup = Setup { store, vectors, publisher, key, root, clock };
+        let (engine, ..) = Engine::start(setup, ChaCha20Rng::seed_from_u64(1)).unwrap();
+        Self { engine, folder }
     }
 
     fn turn(&mut self, now: Millis) {

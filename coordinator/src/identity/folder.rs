@@ -82,6 +82,15 @@ impl Folder {
         self.path.join(name)
     }
 
+    /// The names of the files in it.
+    pub(super) fn names(&self) -> Result<Vec<String>, FolderError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed(&self.path))? {
+            names.extend(entry.map_err(failed(&self.path))?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
     /// The text of a file; none where there is no file.
     pub(super) fn read(&self, name: &str) -> Result<Option<String>, FolderError> {
         let path = self.path(name);

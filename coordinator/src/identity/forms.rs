@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::{
-    ClientId, EpochTerms, PublicKey, Rate, RevocationList, Roster, Signature, SignedRoster,
+    ClientId, EpochTerms, PublicKey, Rate, RevocationList, Signature, SignedRoster,
 };
 use tacit_proto::enrolment::appointment;
 
@@ -174,9 +174,9 @@ pub struct Roll {
 }
 
 impl Roll {
-    /// Joins a roster with the root's signature on it.
+    /// Joins the clients of a roster with what the root signed of it.
     #[must_use]
-    pub fn new(roster: &Roster, signed: &SignedRoster) -> Self {
+    pub fn new(clients: Vec<ClientId>, signed: &SignedRoster) -> Self {
         Self {
             epoch: signed.epoch.number,
             root: signed.root,
@@ -186,7 +186,7 @@ impl Roll {
             rate: signed.epoch.rate,
             seed: signed.epoch.seed,
             signature: signed.signature.0,
-            clients: roster.clients().to_vec(),
+            clients,
         }
     }
 

@@ -2,20 +2,21 @@
 //! Must never write the root's key anywhere else, forget whom it admitted, nor hand out what is not on the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use rand_core::CryptoRng;
-use tacit_aggregation::identity::{
-    ClientId, EpochTerms, IdentityRoot, PublicKey, Rate, RevocationError, RevocationList, Roster,
-};
+use tacit_aggregation::identity::{ClientId, IdentityRoot, PublicKey, RevocationError, RevocationList};
 use tacit_proto::Wire as _;
 use tacit_proto::enrolment::appointment;
 use zeroize::Zeroizing;
 
 use super::folder::{Folder, FolderError};
-use super::forms::{Admission, Appointment, Issued, Revocations, Roll};
+use super::forms::{Admission, Appointment, Issued, Revocations};
 use super::x509;
+
+mod roster;
+
+pub use roster::EpochRequest;
 
 /// The root's secret key: 64 hexadecimal digits.
 const KEY: &str = "root.key";
@@ -75,7 +76,9 @@ pub enum OfficeError {
         client: ClientId,
     },
     /// A time that has passed, or that a certificate cannot hold.
-    #[error("certificates cannot end at second {not_after}: it has passed, or is beyond the year 9999")]
+    #[error(
+        "certificates and epochs cannot end at second {not_after}: it has passed, or is beyond the year 9999"
+    )]
     Time {
         /// The last second.
         not_after: u64,
@@ -95,6 +98,14 @@ pub enum OfficeError {
         epoch: u64,
         /// The file.
         path: PathBuf,
+    },
+    /// The epochs are numbered in the order of time.
+    #[error("epoch {epoch} cannot follow epoch {last}, which has a roster: number it {}", last.saturating_add(1))]
+    Epoch {
+        /// The number that was wanted.
+        epoch: u64,
+        /// The last epoch with a roster.
+        last: u64,
     },
     /// The list of revoked clients is not this root's.
     #[error(transparent)]
@@ -283,36 +294,6 @@ impl Office {
         Ok(&self.revoked)
     }
 
-    /// Signs the roster of an epoch: everybody whose certificates hold at `now`. A share `rate` of them is drawn in each period of
-    /// `period_seconds`; `rng` draws what the draws depend on, once it is fixed who is listed.
-    ///
-    /// # Errors
-    /// [`OfficeError::RosterExists`], [`OfficeError::Folder`].
-    pub fn sign_roster<R: CryptoRng>(
-        &self,
-        epoch: u64,
-        not_after: u64,
-        (period_seconds, rate): (NonZeroU64, Rate),
-        now: u64,
-        rng: &mut R,
-    ) -> Result<Roll, OfficeError> {
-        let name = format!("roster-{epoch}.json");
-        if self.folder.path(&name).exists() {
-            return Err(OfficeError::RosterExists { epoch, path: self.folder.path(&name) });
-        }
-        if not_after < now {
-            return Err(OfficeError::Time { not_after });
-        }
-        let valid = |issued: &&Issued| issued.not_after >= now && !self.revoked.revokes(issued.client);
-        let roster = Roster::new(self.issued().filter(valid).map(|issued| issued.client).collect());
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let terms = EpochTerms { number: epoch, not_before: now, not_after, period_seconds, rate, seed };
-        let roll = Roll::new(&roster, &self.root.sign_roster(&roster, terms));
-        self.folder.write_json(&name, &roll)?;
-        Ok(roll)
-    }
-
     /// What a request was answered with, most lately.
     fn answered(&self, admission: &Admission) -> Option<&Issued> {
         let owner = self.owners.get(&admission.identity_key)?;
@@ -394,9 +375,9 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng as _;
     use std::fs;
-    use tacit_aggregation::identity::{Certificate, RosterError};
+    use tacit_aggregation::identity::Certificate;
 
-    fn admission(number: u8) -> Admission {
+    pub(super) fn admission(number: u8) -> Admission {
         let key = |purpose| {
             let mut rng = ChaCha20Rng::seed_from_u64(u64::from(number) * 2 + purpose);
             IdentityRoot::generate(&mut rng).public_key().0
@@ -404,7 +385,7 @@ mod tests {
         Admission { ticket: [number; 32], identity_key: key(0), transport_key: key(1), note: String::new() }
     }
 
-    fn office(seed: u64) -> (tempfile::TempDir, Office, ChaCha20Rng) {
+    pub(super) fn office(seed: u64) -> (tempfile::TempDir, Office, ChaCha20Rng) {
         let folder = tempfile::tempdir().unwrap();
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let office = Office::init(&folder.path().join("root"), &mut rng).unwrap();
@@ -506,39 +487,6 @@ mod tests {
             assert!(matches!(refused, Err(OfficeError::Key { .. })), "{refused:?}");
         }
         assert_eq!(office.issued().count(), 1, "all or none");
-    }
-
-    fn sign(office: &Office, epoch: u64, not_after: u64) -> Result<Roll, OfficeError> {
-        let lottery = (NonZeroU64::new(600).unwrap(), Rate::new(1, 3).unwrap());
-        office.sign_roster(epoch, not_after, lottery, 2_000, &mut ChaCha20Rng::seed_from_u64(epoch))
-    }
-
-    #[test]
-    fn a_roster_lists_who_is_valid_once_an_epoch() {
-        let (folder, mut office, mut rng) = office(5);
-        let all: Vec<_> = (1..=5).map(admission).collect();
-        let issued = office.issue(&all[..4], 5_000, 1_000, &mut rng).unwrap();
-        let expired = office.issue(&all[4..], 1_500, 1_000, &mut rng).unwrap();
-        office.revoke(&[issued[0].client]).unwrap();
-        let roll = sign(&office, 7, 4_000).unwrap();
-        let mut valid: Vec<_> = issued[1..].iter().map(|issued| issued.client).collect();
-        valid.sort_unstable();
-        assert_eq!(roll.clients, valid);
-        let roster = Roster::new(roll.clients.clone());
-        let signed = roll.signed();
-        assert_eq!(signed.verify(&office.public_key(), 2_000), Ok(()));
-        assert_eq!((signed.epoch.period_seconds.get(), Some(signed.epoch.rate)), (600, Rate::new(1, 3)));
-        // The draws are fixed by what is drawn when the list is, and by nothing that was known before.
-        assert_ne!(signed.epoch.seed, sign(&office, 8, 4_000).unwrap().seed);
-        assert!(matches!(signed.verify(&office.public_key(), 4_001), Err(RosterError::Time { .. })));
-        for client in &valid {
-            assert_eq!(signed.verify_member(*client, &roster.prove(*client).unwrap()), Ok(()));
-        }
-        assert_eq!(roster.prove(expired[0].client), None);
-        assert!(matches!(sign(&office, 7, 9_000), Err(OfficeError::RosterExists { .. })));
-        assert!(matches!(sign(&office, 9, 1_999), Err(OfficeError::Time { .. })));
-        let text = fs::read_to_string(folder.path().join("root/roster-7.json")).unwrap();
-        assert_eq!(serde_json::from_str::<Roll>(&text).unwrap(), roll);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::data::{DataError, DataFolder};
 use crate::account::Account;
 use crate::engine::tables::{Journal, Rounds, Stage, States, Tasks};
+use crate::identity::Roll;
 use crate::publication::Publisher;
+use crate::roster::{Listed, ListedError, MAX_ROSTERS, Rolls};
 use crate::store::{Records, RocksStore, Store};
 use crate::task::TaskSettings;
 use serde::Serialize;
@@ -77,8 +79,17 @@ pub fn examine(data: &DataFolder) -> Result<Diagnosis, DataError> {
             format!("{} entries, each follows the one before; {open} reservations", account.ledger().size())
         }),
     );
-    let publisher = Publisher::open(data.path(), Arc::clone(&store), Arc::clone(&key));
     let records = Records(store.as_ref());
+    if let Some(root) = &root {
+        let rolls = records.scan::<Rolls>(&(), None, MAX_ROSTERS).map_err(|error| error.to_string());
+        let listed = rolls.and_then(|rolls| {
+            let read = |(_, roll): &(u64, Roll)| Ok(Listed::new(roll, root)?.number().to_string());
+            let numbers: Result<Vec<String>, ListedError> = rolls.iter().map(read).collect();
+            Ok(numbers.map_err(|error| error.to_string())?.join(", "))
+        });
+        diagnosis.note("rosters of epochs", listed);
+    }
+    let publisher = Publisher::open(data.path(), Arc::clone(&store), Arc::clone(&key));
     let tasks = records.scan::<Tasks>(&(), None, usize::MAX);
     diagnosis.note("tasks", tasks.as_ref().map(|tasks| tasks.len().to_string()));
     for (name, row) in tasks.unwrap_or_default() {

@@ -15,11 +15,12 @@ use crate::serve::{DataFolder, secrets};
 use crate::store::{Batch, Epoch, Records, RocksStore, StoreError};
 use crate::task::TaskSettings;
 use serde_json::{Value, json};
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_aggregation::params::TaskName;
-use tacit_proto::admin::{Answer, Order};
+use tacit_proto::admin::{Answer, FullRoster, Order};
 use tacit_proto::services::admin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
@@ -129,8 +130,21 @@ impl Admin for AdminService {
 
 /// The order without its contents, some of which are long.
 fn name_of(order: &Order) -> String {
-    let text = format!("{order:?}");
-    text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+    /// Takes in a name, and refuses what follows.
+    struct Name(String);
+
+    impl fmt::Write for Name {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let end = text.find(['(', ' ', '{']);
+            self.0.push_str(&text[..end.unwrap_or(text.len())]);
+            if end.is_none() { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+
+    let mut name = Name(String::new());
+    // It fails where the name ends.
+    let _ = write!(name, "{order:?}");
+    name.0
 }
 
 impl AdminService {
@@ -178,7 +192,7 @@ impl AdminService {
                 self.channel(task, move |publisher, batch, task| publisher.rollback(batch, task, channel))
                     .await
             }
-            Order::TakeRoster(text) => self.take_roster(text).await,
+            Order::TakeRoster(roster) => self.take_roster(roster).await,
             other => {
                 let service = self.clone();
                 match tokio::task::spawn_blocking(move || service.blocking(other)).await {
@@ -190,19 +204,20 @@ impl AdminService {
     }
 
     /// Checks a roster here, for that takes a while, and has the engine take it in.
-    async fn take_roster(&self, text: String) -> Result<Value, Failure> {
-        let (root, now) = (self.enrolment.root(), (self.clock)() / 1000);
+    async fn take_roster(&self, roster: FullRoster) -> Result<Value, Failure> {
+        let root = self.enrolment.root();
         let checked = tokio::task::spawn_blocking(move || {
-            let roll: Roll =
-                serde_json::from_str(&text).map_err(|error| format!("this is no roster: {error}"))?;
+            let roll = Roll::new(roster.clients, &roster.signed);
             let listed = Listed::new(&roll, &root).map_err(|error| error.to_string())?;
-            listed.signed().verify(&root, now).map_err(|error| error.to_string())?;
             Ok((roll, listed))
         });
         let checked = checked.await.map_err(|_| Failure::Refused(Refused::Stopping))?;
         let (roll, listed) = checked.map_err(Failure::Bad)?;
-        let answer = json!({ "epoch": roll.epoch, "clients": roll.clients.len(), "until": roll.not_after });
-        self.engine.call(move |engine, _| engine.take_roster(&roll, listed)).await?;
+        let Roll { epoch, not_before, not_after, .. } = roll;
+        let clients = roll.clients.len();
+        let answer =
+            json!({ "epoch": epoch, "clients": clients, "not_before": not_before, "not_after": not_after });
+        self.engine.call(move |engine, now| engine.take_roster(&roll, listed, now)).await?;
         Ok(answer)
     }
 
@@ -426,4 +441,19 @@ fn summary(round: u64, row: &RoundRow) -> Value {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClientId, Order, name_of};
+
+    #[test]
+    fn an_order_is_known_by_its_name() {
+        assert_eq!(name_of(&Order::Status), "Status");
+        assert_eq!(name_of(&Order::UnbanClient(ClientId(7))), "UnbanClient");
+        assert_eq!(
+            name_of(&Order::Invite { count: 1, valid_for: 2, note: "a secret note".into() }),
+            "Invite"
+        );
+    }
 }

@@ -1,8 +1,10 @@
 //! The wire form of operators' orders. Must never let a text through that would upset a terminal or a log.
 
-use super::check::{array, at_most, invalid, present, task, text};
+use super::check::{array, arrays, at_most, invalid, present, task, text};
 use super::{DecodeError, generated as wire};
-use crate::admin::{Answer, MAX_ANSWER, MAX_IMPORT, MAX_LINE, MAX_ROWS, MAX_SETTINGS, Order};
+use crate::admin::{
+    Answer, FullRoster, MAX_ANSWER, MAX_IMPORT, MAX_LINE, MAX_LISTED, MAX_ROWS, MAX_SETTINGS, Order,
+};
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 
@@ -45,7 +47,7 @@ impl From<&Order> for wire::Order {
             Order::ListRequests => Body::ListRequests(wire::ListRequests {}),
             Order::Admit(json) => Body::Admit(json.clone()),
             Order::Revoke(json) => Body::Revoke(json.clone()),
-            Order::TakeRoster(json) => Body::TakeRoster(json.clone()),
+            Order::TakeRoster(roster) => Body::TakeRoster(roster.into()),
             Order::Backup(folder) => Body::Backup(folder.clone()),
             Order::ExportLedger(file) => Body::ExportLedger(file.clone()),
             Order::MakeToken { role, note } => {
@@ -116,7 +118,7 @@ impl TryFrom<wire::Order> for Order {
             Body::ListRequests(_) => Self::ListRequests,
             Body::Admit(json) => Self::Admit(document("Order.admit", json, MAX_IMPORT)?),
             Body::Revoke(json) => Self::Revoke(document("Order.revoke", json, MAX_IMPORT)?),
-            Body::TakeRoster(json) => Self::TakeRoster(document("Order.take_roster", json, MAX_IMPORT)?),
+            Body::TakeRoster(roster) => Self::TakeRoster(roster.try_into()?),
             Body::Backup(folder) => Self::Backup(text("Order.backup", folder, MAX_LINE)?),
             Body::ExportLedger(file) => Self::ExportLedger(text("Order.export_ledger", file, MAX_LINE)?),
             Body::MakeToken(make) => Self::MakeToken {
@@ -127,6 +129,23 @@ impl TryFrom<wire::Order> for Order {
             Body::RevokeToken(number) => Self::RevokeToken(text("Order.revoke_token", number, MAX_LINE)?),
             Body::RefuseRequest(ticket) => Self::RefuseRequest(array("Order.refuse_request", &ticket)?),
         })
+    }
+}
+
+impl From<&FullRoster> for wire::FullRoster {
+    fn from(roster: &FullRoster) -> Self {
+        let clients = roster.clients.iter().flat_map(|client| client.0.to_be_bytes()).collect();
+        Self { signed: Some((&roster.signed).into()), clients }
+    }
+}
+
+impl TryFrom<wire::FullRoster> for FullRoster {
+    type Error = DecodeError;
+
+    fn try_from(roster: wire::FullRoster) -> Result<Self, DecodeError> {
+        let clients = arrays("FullRoster.clients", &roster.clients, MAX_LISTED)?;
+        let clients = clients.into_iter().map(|bytes| ClientId(u64::from_be_bytes(bytes))).collect();
+        Ok(Self { signed: present("FullRoster.signed", roster.signed)?.try_into()?, clients })
     }
 }
 

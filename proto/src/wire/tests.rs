@@ -1,6 +1,7 @@
 //! Round trips of every message, and decoders under arbitrary bytes.
 
 use super::{CommitmentCache, DecodeError, Wire, generated, share_commitments};
+use crate::admin::{FullRoster, MAX_LISTED, Order};
 use crate::messages::{ClientMessage, ServerMessage};
 use crate::plan::tests_support::{RULE, central_plan, drawn_plan, key, plan};
 use crate::plan::{LocalRule, RoundPlan, SignedPlan, Trust};
@@ -349,6 +350,25 @@ fn a_signed_plan_comes_back_and_still_verifies() {
         let again = SignedPlan::from_wire(&signed.to_wire()).expect("its own form");
         assert_eq!(again.verify(&key().public_key()), Ok(&plan));
     }
+}
+
+#[test]
+fn the_roster_of_a_large_fleet_is_one_order() {
+    let terms = drawn_plan().roster.expect("it demands one");
+    let clients = (0..1_000_000).map(|client| ClientId(client << 40 | 7)).collect();
+    let order = Order::TakeRoster(FullRoster { signed: terms.roster, clients });
+    round_trip(&order);
+    type Generated = generated::Order;
+    fn clients_of(order: &mut Generated) -> &mut Vec<u8> {
+        match order.body.as_mut().expect("there") {
+            generated::order::Body::TakeRoster(roster) => &mut roster.clients,
+            other => panic!("{other:?}"),
+        }
+    }
+    let cut = refused(&order, |order: &mut Generated| clients_of(order).truncate(15));
+    assert!(matches!(cut, DecodeError::Length { field: "FullRoster.clients", .. }), "{cut}");
+    let long = refused(&order, |order: &mut Generated| clients_of(order).resize(8 * MAX_LISTED + 2048, 0));
+    assert!(matches!(long, DecodeError::TooLong { .. }), "{long}");
 }
 
 /// A generated message, spoilt, and what its decoder says.

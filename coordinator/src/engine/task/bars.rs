@@ -2,7 +2,6 @@
 
 use super::{ClientId, Task, Tools};
 use std::fmt;
-use std::sync::Arc;
 
 /// Why a client may not take part in a round now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +79,7 @@ impl Task {
         if !affordable {
             return Some(Bar::Spent);
         }
-        let roster = tools.roster.map(Arc::as_ref);
-        let drawn = self.plan.as_ref().is_some_and(|plan| plan.draws(client, roster));
+        let drawn = self.plan.as_ref().is_some_and(|plan| plan.draws(client, tools.rosters));
         (!drawn).then_some(Bar::Undrawn)
     }
 }

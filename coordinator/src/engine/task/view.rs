@@ -3,11 +3,11 @@
 use super::{Arc, Task};
 use crate::engine::board::{Channels, Installed, TaskStatus, TaskView};
 use crate::publication::Publisher;
-use crate::roster::Listed;
+use crate::roster::Rosters;
 use tacit_proto::Channel;
 
 impl Task {
-    pub(in crate::engine) fn view(&self, publisher: &Publisher, roster: Option<&Arc<Listed>>) -> TaskView {
+    pub(in crate::engine) fn view(&self, publisher: &Publisher, rosters: &Rosters) -> TaskView {
         let round = self.open.as_ref().map(|open| open.driver.round());
         let gathers = round.is_some_and(|round| round.step() == "advertise");
         let step = match round {
@@ -15,10 +15,11 @@ impl Task {
             None if self.is_finished() => "finished",
             None => "waiting",
         };
+        let plan = self.plan.as_ref().map(|plan| &plan.signed).or(self.last_plan.as_ref());
         TaskView {
             settings: Arc::clone(&self.settings),
-            plan: self.plan.as_ref().map(|plan| &plan.signed).or(self.last_plan.as_ref()).cloned(),
-            roster: roster.filter(|_| self.settings.plan.roster.is_some()).cloned(),
+            plan: plan.cloned(),
+            roster: plan.and_then(|plan| plan.roster()).and_then(|terms| rosters.of(terms)).cloned(),
             excuse: self.excuse(),
             joining: self.open.as_ref().filter(|_| gathers).map(|open| Arc::clone(&open.invited)),
             channels: self.channels(publisher),
@@ -37,6 +38,8 @@ impl Task {
                 epsilon: self.epsilon,
                 last: self.last.clone(),
                 problem: self.problem.clone(),
+                awaits: self.awaited.as_ref().map(|awaited| awaited.what.clone()),
+                awaits_until: self.awaited.as_ref().and_then(|awaited| awaited.until),
                 shortage: self.shortage.clone(),
             },
         }

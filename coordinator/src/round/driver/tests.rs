@@ -2,7 +2,7 @@
 
 use super::{Driver, Event, RoundSetup, TaskState};
 use crate::optimizer::{OptimizerState, ServerOptimizer};
-use crate::plan::PlanSettings;
+use crate::plan::{PlanSettings, RoundStart};
 use crate::round::{FailureReason, Keeper, MemoryKeeper, Outcome, Outgoing, Refusal, Vector};
 use crate::{Account, AdapterVersion, Millis, Reservation};
 use rand_chacha::ChaCha20Rng;
@@ -65,7 +65,7 @@ fn open_at(account: Account, learning_rate: f64, now: Millis) -> Hosted {
     let key = CoordinatorKey::from_bytes(&[3; 32]);
     let adapter = AdapterVersion::new(vec![0.0; DIMENSION], [1; 32]).expect("finite");
     let setup = RoundSetup {
-        plan: settings.plan(1, &adapter, &[], &account, &key, None, None).expect("feasible"),
+        plan: settings.plan(RoundStart::new(1, &adapter, &account), &key).expect("feasible"),
         coordinator: key.public_key(),
         root: IdentityRoot::from_bytes(&[4; 32]).public_key(),
         invited: (1..=CLIENTS).map(ClientId).collect(),

@@ -13,7 +13,7 @@ use tacit_client::Member;
 use tacit_client::credentials::Credentials;
 use tacit_client::keys::ClientKeys;
 use tacit_coordinator::files::write_json;
-use tacit_coordinator::identity::{Admission, Issued, Office};
+use tacit_coordinator::identity::{Admission, EpochRequest, Issued, Office};
 use tacit_coordinator::serve::{DataFolder, system_clock};
 use tacit_coordinator::settings::{Pace, ServerSettings};
 use tacit_coordinator::task::TaskSettings;
@@ -95,8 +95,9 @@ impl Premises {
             clients.push((issued.transport_certificate, keys.transport));
         }
         let roll = rate.map(|rate| {
-            let lottery = (NonZeroU64::new(FAR).unwrap(), rate);
-            office.sign_roster(1, FAR, lottery, LONG_AGO, &mut rng).unwrap()
+            let seconds = NonZeroU64::new(FAR - LONG_AGO).unwrap();
+            let epoch = EpochRequest { number: 1, seconds, period_seconds: seconds, rate, early: false };
+            office.sign_roster(&epoch, LONG_AGO, &mut rng).unwrap()
         });
         let site = Site {
             folder: data.path().to_owned(),

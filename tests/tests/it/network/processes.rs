@@ -17,7 +17,7 @@ use tacit_aggregation::params::TaskName;
 use tacit_coordinator::RosterSettings;
 use tacit_coordinator::enrolment::Presence;
 use tacit_coordinator::files::write_json;
-use tacit_coordinator::identity::{Office, Roll};
+use tacit_coordinator::identity::{EpochRequest, Office, Roll};
 use tacit_coordinator::serve::Coordinator;
 use tacit_coordinator::serve::{secrets, system_clock};
 use tacit_coordinator::store::{RocksStore, Store as _};
@@ -234,11 +234,13 @@ fn who_is_not_drawn_is_told_and_not_counted() {
         }
     }
 
-    // The next epoch draws everybody, once its roster is here; the old one does not come back.
+    // The next epoch, which cuts the first one short, draws everybody, once its roster is here; the old one does not come back.
     let vault = premises.data.path().parent().unwrap().join("root");
     let office = Office::open(&vault).unwrap();
-    let lottery = (NonZeroU64::MAX, Rate::ONE);
-    office.sign_roster(2, 4_000_000_000, lottery, 1_600_000_000, &mut secrets().unwrap()).unwrap();
+    let period_seconds = NonZeroU64::MAX;
+    let seconds = NonZeroU64::new(2_000_000_000).unwrap();
+    let epoch = EpochRequest { number: 2, seconds, period_seconds, rate: Rate::ONE, early: true };
+    office.sign_roster(&epoch, 1_600_000_000, &mut secrets().unwrap()).unwrap();
     import(&premises, &process, &vault.join("roster-2.json")).unwrap();
     for place in 0..CLIENTS {
         let offer = premises.wire(place, &process.address, "0.2.0").check_in(Vec::new()).unwrap().remove(0);

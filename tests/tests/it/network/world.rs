@@ -195,9 +195,9 @@ impl World {
         world.start();
         if let Some(roll) = roll {
             let listed = Listed::new(&roll, &world.site.root).expect("signed");
-            let taken = world
-                .life()
-                .ask(async |handle| handle.call(move |engine, _| engine.take_roster(&roll, listed)).await);
+            let taken = world.life().ask(async |handle| {
+                handle.call(move |engine, now| engine.take_roster(&roll, listed, now)).await
+            });
             taken.expect("the first");
         }
         let created = world.life().ask(async |handle| {

@@ -390,7 +390,7 @@ fn issued(corpus: &mut Corpus) {
         rate: Rate::new(1, 2).expect("a rate"),
         seed: [8; 32],
     };
-    corpus.json("roll", &Roll::new(&roster, &root.sign_roster(&roster, epoch)));
+    corpus.json("roll", &Roll::new(roster.clients().to_vec(), &root.sign_roster(&roster, epoch)));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use tacit_client::participant::{JoinSecrets, Joined};
 use tacit_client::{Budget, Limits, Member, Participant, contribute};
 use tacit_coordinator::{
     Account, AdapterVersion, CentralSettings, Driver, Event, MemoryKeeper, Millis, OptimizerState, Outcome,
-    Outgoing, PlanSettings, Refusal, RosterSettings, RoundSetup, ServerOptimizer, TaskState, plain_sum,
+    Outgoing, PlanSettings, Refusal, RosterSettings, RoundSetup, RoundStart, ServerOptimizer, TaskState,
+    plain_sum,
 };
 use tacit_privacy::{AdaptiveClip, Adjacency, NoiseKey, NoiseLaw};
 use tacit_proto::{
@@ -235,7 +236,9 @@ impl Fleet {
         let plan = {
             let (adapter, account) = (&self.state.adapter, &self.account);
             let noise = self.noise_key(round);
-            self.settings.plan(round, adapter, &[], account, &self.key, noise.as_ref(), self.roster.clone())
+            let (noise, roster) = (noise.as_ref(), self.roster.clone());
+            let start = RoundStart { noise, roster, ..RoundStart::new(round, adapter, account) };
+            self.settings.plan(start, &self.key)
         };
         through_wire(&plan.expect("feasible"))
     }

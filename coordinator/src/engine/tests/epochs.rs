@@ -1,0 +1,124 @@
+//! Tasks that demand a roster, over the ends and beginnings of epochs. Must never wait for an operator where time alone is missing.
+
+use super::*;
+use crate::engine::board::TaskStatus;
+use crate::identity::Roll;
+use crate::plan::RosterSettings;
+use crate::roster::Listed;
+use std::num::NonZeroU64;
+use tacit_aggregation::identity::{EpochTerms, Rate, Roster};
+
+const TASK: &str = "drawn";
+/// Listed clients that collude.
+const COLLUDERS: u32 = 1;
+
+impl World {
+    fn drawn() -> Self {
+        let mut world = Self::empty();
+        world.take(1, 0, 999, 12).unwrap();
+        let mut task = settings(TASK);
+        task.plan.roster = Some(RosterSettings { colluders: COLLUDERS });
+        world.engine.create_task(task, false, 0).unwrap();
+        world.turn(0);
+        world
+    }
+
+    /// Takes in at second 0 the roster of an epoch between two seconds, with periods of 300.
+    fn take(&mut self, number: u64, from: u64, to: u64, clients: u64) -> Result<(), Refused> {
+        self.take_at(number, [from, to], clients, 0)
+    }
+
+    fn take_at(&mut self, number: u64, time: [u64; 2], clients: u64, now: Millis) -> Result<(), Refused> {
+        let roster = Roster::new((0..clients).map(ClientId).collect());
+        let period_seconds = NonZeroU64::new(300).unwrap();
+        let [not_before, not_after] = time;
+        let (rate, seed) = (Rate::ONE, [number as u8; 32]);
+        let epoch = EpochTerms { number, not_before, not_after, period_seconds, rate, seed };
+        let roll = Roll::new(roster.clients().to_vec(), &root().sign_roster(&roster, epoch));
+        let listed = Listed::new(&roll, &root().public_key()).unwrap();
+        self.engine.take_roster(&roll, listed, now)?;
+        self.engine.settle().unwrap();
+        Ok(())
+    }
+
+    fn status(&self) -> TaskStatus {
+        self.engine.picture().tasks[&TaskName::new(TASK).unwrap()].status.clone()
+    }
+
+    /// Epoch and period of the next round's plan; none where there is no plan.
+    fn planned(&self) -> Option<(u64, u64)> {
+        let plan = self.engine.tasks[&TaskName::new(TASK).unwrap()].plan.as_ref()?;
+        plan.signed.roster().map(|terms| (terms.roster.epoch.number, terms.period))
+    }
+}
+
+#[test]
+fn a_plan_is_of_the_present_period() {
+    let mut world = World::drawn();
+    assert_eq!(world.planned(), Some((1, 0)));
+    for (now, period) in [(299_999, 0), (300_000, 1), (999_999, 3)] {
+        world.turn(now);
+        assert_eq!(world.planned(), Some((1, period)), "{now}");
+    }
+}
+
+#[test]
+fn a_task_goes_on_by_itself_when_an_epoch_begins() {
+    let mut world = World::drawn();
+    world.turn(1_000_000);
+    assert_eq!((world.planned(), world.status().problem, world.status().awaits_until), (None, None, None));
+    assert!(world.status().awaits.unwrap().contains("client roster"));
+    // The next one is here, and has not begun.
+    world.take_at(2, [2_000, 2_999], 12, 1_100_000).unwrap();
+    for now in [1_100_000, 1_999_999] {
+        world.turn(now);
+        assert_eq!((world.planned(), world.status().awaits_until), (None, Some(2_000_000)), "{now}");
+        assert!(world.status().awaits.unwrap().contains("epoch 2"));
+    }
+    // A restart changes nothing.
+    let mut world = world.restarted();
+    world.turn(1_999_999);
+    assert_eq!((world.planned(), world.status().awaits_until), (None, Some(2_000_000)));
+    world.turn(2_000_000);
+    assert_eq!((world.planned(), world.status().awaits), (Some((2, 0)), None));
+    // Taken in early, the third takes its turn without a gap.
+    world.take_at(3, [3_000, 3_999], 12, 2_500_000).unwrap();
+    world.turn(2_999_999);
+    assert_eq!(world.planned(), Some((2, 3)));
+    world.turn(3_000_000);
+    assert_eq!((world.planned(), world.status().awaits), (Some((3, 0)), None));
+    // What has ended is forgotten on the disk as well.
+    world.take_at(4, [4_000, 4_999], 12, 3_000_000).unwrap();
+    let world = world.restarted();
+    assert_eq!(world.engine.rosters.numbers(3_000_000), [Some(3), Some(4)]);
+}
+
+#[test]
+fn a_roster_that_is_no_good_holds_up_its_own_epoch_only() {
+    let mut world = World::drawn();
+    // Nobody is on it: not even the colluders that the task assumes.
+    world.take_at(2, [1_000, 1_999], 0, 0).unwrap();
+    world.turn(1_000_000);
+    assert_eq!(world.planned(), None);
+    let problem = world.status().problem.unwrap();
+    assert!(problem.contains("cannot collude"), "{problem}");
+    // One that cuts it short.
+    world.take_at(3, [1_200, 1_999], 12, 1_200_000).unwrap();
+    world.turn(1_200_000);
+    assert_eq!((world.planned(), world.status().problem), (Some((3, 0)), None));
+}
+
+#[test]
+fn a_task_can_be_made_before_its_epoch_begins() {
+    let mut world = World::empty();
+    let mut task = settings(TASK);
+    task.plan.roster = Some(RosterSettings { colluders: COLLUDERS });
+    let refused = world.engine.create_task(task.clone(), false, 0);
+    assert!(matches!(refused, Err(Refused::Impossible(reason)) if reason.contains("client roster")));
+    world.take(1, 500, 999, 12).unwrap();
+    world.engine.create_task(task, false, 0).unwrap();
+    world.turn(0);
+    assert_eq!((world.planned(), world.status().awaits_until), (None, Some(500_000)));
+    world.turn(500_000);
+    assert_eq!(world.planned(), Some((1, 0)));
+}
