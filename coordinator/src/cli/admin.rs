@@ -14,6 +14,7 @@ use tacit_proto::adapter::AdapterLayout;
 use tacit_proto::admin::{Order, Role};
 
 use super::remote::Remote;
+use super::restart;
 
 /// Learning tasks.
 #[derive(Debug, Subcommand)]
@@ -208,6 +209,10 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// After `restore`: write the signed head of a data folder that nobody serves, for the identity root
+    Head(restart::LedgerHead),
+    /// Let the ledger of a data folder that nobody serves go on, with what `identity restart` signed
+    Restart(restart::LedgerRestart),
 }
 
 /// A command about one task.
@@ -356,8 +361,11 @@ impl TokenCommand {
 
 impl LedgerCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Export { file, remote } = self;
-        show(&remote, Order::ExportLedger(file))
+        match self {
+            Self::Export { file, remote } => show(&remote, Order::ExportLedger(file)),
+            Self::Head(command) => command.run(),
+            Self::Restart(command) => command.run(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tacit_aggregation::identity::{ClientId, Rate};
 use tacit_coordinator::files::write_json;
-use tacit_coordinator::identity::{Admission, Issued, Office, Revocations};
+use tacit_coordinator::identity::{Admission, Issued, Office, RestartForm, RestoredHead, Revocations};
 
 use super::{answer, now, secrets};
 
@@ -78,6 +78,18 @@ enum IdentityCommand {
         clients: Vec<ClientId>,
         /// File to write, for the coordinator
         #[arg(long, default_value = "revocations.json")]
+        out: PathBuf,
+    },
+    /// Let a coordinator's ledger go on after it was restored from a backup
+    ///
+    /// Every client goes back to that ledger once. What it has spent meanwhile stays spent in its own book, but nowhere else: sign no
+    /// more restarts than there were restored backups.
+    Restart {
+        /// The file from the coordinator's machine, as `ledger head` wrote it
+        #[arg(long)]
+        head: PathBuf,
+        /// File to write, for the coordinator
+        #[arg(long, default_value = "restart.json")]
         out: PathBuf,
     },
     /// Show who was admitted, until when, and who is revoked
@@ -178,6 +190,17 @@ impl Identity {
                 let count = list.clients.len();
                 write_json(&out, &Revocations::from(list))?;
                 done(Some(count), &out, format!("revoked in all  {count} clients"))
+            }
+            IdentityCommand::Restart { head, out } => {
+                let head: RestoredHead = read(&head)?;
+                let restart = office.restart(&head)?;
+                write_json(&out, &restart)?;
+                let (coordinator, time) = (hex::encode(head.coordinator), day(head.time / 1000));
+                let RestartForm { number, size, .. } = restart;
+                let text = format!(
+                    "signed restart {number}  coordinator {coordinator}\nIts ledger goes on from {size} entries, as signed on {time}."
+                );
+                done(None, &out, text)
             }
             IdentityCommand::List => list(&office, now, json),
             IdentityCommand::Roster { epoch, days, period_minutes, rate, out } => {

@@ -9,12 +9,15 @@ use rand_core::CryptoRng;
 use tacit_aggregation::identity::{
     ClientId, EpochTerms, IdentityRoot, PublicKey, Rate, RevocationError, RevocationList, Roster,
 };
+use tacit_privacy::ledger::head::HeadError;
+use tacit_privacy::ledger::restart::Restart;
 use tacit_proto::Wire as _;
 use tacit_proto::enrolment::appointment;
 use zeroize::Zeroizing;
 
 use super::folder::{Folder, FolderError};
 use super::forms::{Admission, Appointment, Issued, Revocations, Roll};
+use super::restarts::{RestartForm, RestoredHead};
 use super::x509;
 
 /// The root's secret key: 64 hexadecimal digits.
@@ -23,6 +26,8 @@ const KEY: &str = "root.key";
 const ISSUED: &str = "issued.jsonl";
 /// The newest list of revoked clients.
 const REVOKED: &str = "revoked.json";
+/// One JSON object a line: every restart that was signed. The last line has the highest number.
+const RESTARTS: &str = "restarts.jsonl";
 
 /// Why the identity root does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,9 @@ pub enum OfficeError {
         /// The file.
         path: PathBuf,
     },
+    /// The head is not the coordinator's that it names.
+    #[error("{0}; export the head again with `tacit-coordinator ledger head`")]
+    Head(#[from] HeadError),
     /// The list of revoked clients is not this root's.
     #[error(transparent)]
     Revocations(#[from] RevocationError),
@@ -311,6 +319,22 @@ impl Office {
         let roll = Roll::new(&roster, &self.root.sign_roster(&roster, terms));
         self.folder.write_json(&name, &roll)?;
         Ok(roll)
+    }
+
+    /// Signs that a coordinator's ledger goes on from a head that was restored from a backup, under a number that no restart had.
+    ///
+    /// # Errors
+    /// [`OfficeError::Head`], [`OfficeError::Folder`].
+    pub fn restart(&self, restored: &RestoredHead) -> Result<RestartForm, OfficeError> {
+        let head = restored.verify()?;
+        let signed: Vec<RestartForm> = self.folder.read_lines(RESTARTS)?;
+        let last = signed.last().map_or(0, |restart| restart.number);
+        let number = last.checked_add(1).expect("nobody signs four billion of them");
+        let restart = Restart { coordinator: restored.coordinator, number, size: head.size, root: head.root };
+        let form = RestartForm::from(restart.signed(self.root.sign(&restart.payload()).0));
+        // Before anybody has it: no number is given twice.
+        self.folder.append(RESTARTS, std::slice::from_ref(&form))?;
+        Ok(form)
     }
 
     /// What a request was answered with, most lately.

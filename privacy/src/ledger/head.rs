@@ -33,7 +33,14 @@ impl Head {
     /// Puts the coordinator's name under it.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> SignedHead {
-        SignedHead { head: self, signature: key.sign(&self.payload()).to_bytes() }
+        let signature = key.sign(&self.payload()).to_bytes();
+        self.signed(signature)
+    }
+
+    /// Puts a signature under it that was made before.
+    #[must_use]
+    pub fn signed(self, signature: [u8; 64]) -> SignedHead {
+        SignedHead { head: self, signature }
     }
 }
 
@@ -58,6 +65,12 @@ impl SignedHead {
             .and_then(|key| key.verify_strict(&self.head.payload(), &signature))
             .map(|()| &self.head)
             .map_err(|_| HeadError::Signature { size: self.head.size })
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
     }
 
     /// The stored form: size, root, time, signature.
