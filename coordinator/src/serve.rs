@@ -9,7 +9,7 @@ mod tests;
 
 pub use data::{DataError, DataFolder};
 pub use doctor::{Diagnosis, Finding, examine};
-pub use restart::{RestartError, restored_head, take_restart};
+pub use restart::{RestartError, restart_ledger, restored_head, take_restart};
 
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};

@@ -5,7 +5,8 @@ use super::data::{DataError, DataFolder};
 use crate::Millis;
 use crate::account::{Account, LoadError};
 use crate::identity::{RestartForm, RestoredHead};
-use crate::store::{Batch, RocksStore, Store as _, StoreError};
+use crate::store::{Batch, RocksStore, Store, StoreError};
+use tacit_aggregation::identity::PublicKey;
 use tacit_privacy::ledger::LedgerError;
 use tacit_privacy::ledger::head::HeadError;
 use tacit_privacy::ledger::restart::{Restart, RestartError as Unsigned, SignedRestart};
@@ -49,22 +50,32 @@ pub fn restored_head(data: &DataFolder, now: Millis) -> Result<RestoredHead, Res
 /// # Errors
 /// [`RestartError`]; nothing was changed then.
 pub fn take_restart(data: &DataFolder, form: RestartForm, now: Millis) -> Result<Restart, RestartError> {
-    let (root, key) = (data.appointment()?.root(), data.key()?.public_key());
-    let signed = SignedRestart::from(form);
+    let keys = (data.appointment()?.root(), data.key()?.public_key());
+    restart_ledger(&RocksStore::open(&data.store())?, keys, form.into(), now)
+}
+
+/// As [`take_restart`], on a store that no engine writes to; given the public keys of identity root and coordinator.
+///
+/// # Errors
+/// [`RestartError`]; nothing was changed then.
+pub fn restart_ledger(
+    store: &dyn Store,
+    (root, coordinator): (PublicKey, PublicKey),
+    signed: SignedRestart,
+    now: Millis,
+) -> Result<Restart, RestartError> {
     let restart = *signed.verify(&root.0)?;
-    if restart.coordinator != key.0 {
+    if restart.coordinator != coordinator.0 {
         return Err(Unsigned::Coordinator { number: restart.number }.into());
     }
-    let store = RocksStore::open(&data.store())?;
-    let mut account = Account::load(&store)?;
-    if account.ledger().restarts().last() == Some(&signed) {
-        return Ok(restart);
+    let mut account = Account::load(store)?;
+    if account.ledger().restarts().last() != Some(&signed) {
+        account.restart(signed, now)?;
+        let mut batch = Batch::new();
+        account.save(&mut batch);
+        kill_point();
+        batch.commit(store, store.lease()?)?;
+        kill_point();
     }
-    account.restart(signed, now)?;
-    let mut batch = Batch::new();
-    account.save(&mut batch);
-    kill_point();
-    batch.commit(&store, store.lease()?)?;
-    kill_point();
     Ok(restart)
 }

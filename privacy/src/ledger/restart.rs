@@ -88,6 +88,32 @@ impl SignedRestart {
         &self.signature
     }
 
+    /// Bytes of the stored form.
+    pub const BYTES: usize = 32 + 4 + 8 + 32 + 64;
+
+    /// The stored form: coordinator, number, size, root, signature.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..76].copy_from_slice(&self.restart.payload()[TAG.len()..]);
+        bytes[76..].copy_from_slice(&self.signature);
+        bytes
+    }
+
+    /// Reads the stored form. Every string of this length is one; only [`Self::verify`] tells what it is worth.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let (mut coordinator, mut number, mut size) = ([0; 32], [0; 4], [0; 8]);
+        let (mut root, mut signature) = ([0; 32], [0; 64]);
+        coordinator.copy_from_slice(&bytes[..32]);
+        number.copy_from_slice(&bytes[32..36]);
+        size.copy_from_slice(&bytes[36..44]);
+        root.copy_from_slice(&bytes[44..76]);
+        signature.copy_from_slice(&bytes[76..]);
+        let (number, size) = (u32::from_be_bytes(number), u64::from_be_bytes(size));
+        Restart { coordinator, number, size, root }.signed(signature)
+    }
+
     /// The entry's task.
     pub(super) fn task() -> Task {
         Task::new(ALL_TASKS).expect("one plain character")
@@ -256,6 +282,7 @@ pub(super) mod tests {
         let (mut ledger, entries) = restarted();
         assert_eq!(verify(&entries).unwrap(), ledger);
         assert_eq!(ledger.restarts(), [sign(good, ROOT)]);
+        assert_eq!(SignedRestart::from_bytes(&sign(good, ROOT).to_bytes()), sign(good, ROOT));
         for number in [2, 3] {
             let refused = problem(ledger.append_restart(5, sign(from(&ledger, number), ROOT)));
             assert_eq!(refused, Problem::RestartNotAfter { before: 3 });
