@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tacit_aggregation::Digest;
+use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
 use tacit_privacy::ledger::restart::Restart;
 use tacit_proto::fleet::RoundName;
@@ -27,6 +28,9 @@ pub struct Accounts {
     pub awaiting: Vec<Awaiting>,
     /// For each task the last round that this client has refused to go on with. It does not join that one again.
     pub refused: BTreeMap<TaskName, u64>,
+    /// Debits, the first so many, that this machine made under the numbers that it had before. Their rounds are others than those of
+    /// the same names now.
+    pub inherited: usize,
     /// Rounds for which the ledger was seen to debit this client.
     pub proved: Vec<Proved>,
     /// Rounds that this client has paid for, and that a restart of the ledger has left behind. They stay in the budget.
@@ -103,7 +107,7 @@ impl Accounts {
     #[must_use]
     pub fn new(budget: Budget) -> Self {
         let (awaiting, proved, lost) = (Vec::new(), Vec::new(), Vec::new());
-        Self { budget, awaiting, refused: BTreeMap::new(), proved, lost }
+        Self { budget, awaiting, refused: BTreeMap::new(), inherited: 0, proved, lost }
     }
 
     /// The stored books; none where there are none.
@@ -176,6 +180,14 @@ impl Accounts {
         self.lost.iter().find(|lost| lost.name() == *name).map(|lost| lost.restart)
     }
 
+    /// The books under another number, after this machine has enrolled anew: every debit stays, and nothing more is awaited.
+    #[must_use]
+    pub fn under(self, client: ClientId) -> Self {
+        let Self { budget, lost, .. } = self;
+        let inherited = budget.debits().len();
+        Self { inherited, lost, ..Self::new(budget.under(client)) }
+    }
+
     /// Notes that this client has handed over its shares in a round. Whether that was news.
     pub(crate) fn note_unmasked(&mut self, name: &RoundName) -> bool {
         let awaiting = self.awaiting.iter_mut().find(|awaiting| awaiting.is(name) && !awaiting.unmasked);
@@ -191,7 +203,8 @@ impl Accounts {
     /// Whether this client has uploaded a vector in a round.
     #[must_use]
     pub fn has_uploaded(&self, name: &RoundName) -> bool {
-        self.budget.has_paid_in(&name.task, name.round)
+        let uploaded = self.budget.debits().iter().skip(self.inherited).map(|debit| &debit.participation);
+        uploaded.into_iter().any(|paid| paid.task == name.task && paid.round == name.round)
     }
 }
 
@@ -200,7 +213,6 @@ mod tests {
     use super::*;
     use crate::budget::Participation;
     use crate::testing::{NOW, limits, task};
-    use tacit_aggregation::identity::ClientId;
     use tacit_privacy::RdpCurve;
     use tacit_privacy::ledger::restart::ROUNDS_APART;
 
@@ -238,6 +250,21 @@ mod tests {
         let later = Restart { number: 2, size: 6, ..restart };
         assert!(accounts.restarted(&later), "the next one leaves others behind");
         assert_eq!(accounts.lost_by(&RoundName { task: task(), round: ROUNDS_APART + 1 }), Some(2));
+    }
+
+    #[test]
+    fn under_another_number_everything_stays_spent_and_no_round_is_taken_for_another() {
+        let old = paid(&[1, 2]);
+        let spent = old.budget.spent().expect("stated");
+        let mut new = old.under(ClientId(2));
+        assert_eq!((new.budget.client(), new.budget.debits().len()), (ClientId(2), 2));
+        assert_eq!(new.budget.spent(), Ok(spent));
+        assert!(new.awaiting.is_empty());
+        let round = RoundName { task: task(), round: 1 };
+        assert!(new.may_join(&round), "the other coordinator's first round is another");
+        let participation = Participation { task: task(), round: 1, context: [9; 32] };
+        new.budget.debit(&participation, &RdpCurve::gaussian(2.0)).expect("within the limit");
+        assert!(!new.may_join(&round) && new.budget.spent().expect("stated") > spent);
     }
 
     #[test]

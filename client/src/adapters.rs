@@ -301,6 +301,17 @@ impl AdapterFolder {
         if record.forget_before(restart) { self.write(&record) } else { Ok(()) }
     }
 
+    /// Another coordinator is followed from now on, whose numbers are its own. What is installed stays until it publishes something.
+    ///
+    /// # Errors
+    /// [`InstallError::Disk`].
+    pub fn change_coordinator(&self) -> Result<(), InstallError> {
+        let _lock = self.lock()?;
+        let mut record = self.record()?;
+        record.forget_told(0);
+        self.write(&record)
+    }
+
     /// Removes a version, so that it is downloaded again.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use crate::accounts::Accounts;
 use crate::budget::{Budget, BudgetError};
 use crate::connection::ConnectionError;
 use crate::credentials::Credentials;
+use crate::enrolment::move_in;
 use crate::folder::{Folder, FolderError, Kind};
 use crate::ledger::{Contradiction, LedgerError, Watch};
 use crate::participant::Member;
@@ -206,11 +207,15 @@ impl Daemon {
     ) -> Result<Self, DaemonError> {
         let (client, coordinator) = (credentials.client(), credentials.issued.coordinator);
         let limits = settings.limits.into();
-        let ledger = Watch::load(&folder, (credentials.issued.root, coordinator), client)?;
+        let keys = (credentials.issued.root, coordinator);
         let mut accounts = match Accounts::load(&folder)? {
-            Some(accounts) => Accounts { budget: accounts.budget.with_limits(limits)?, ..accounts },
+            Some(accounts) => {
+                let accounts = move_in(&folder, accounts, client, keys)?;
+                Accounts { budget: accounts.budget.with_limits(limits)?, ..accounts }
+            }
             None => Accounts::new(Budget::new(client, limits)?),
         };
+        let ledger = Watch::load(&folder, keys, client)?;
         accounts.budget.advance(now());
         // A process that died may have adopted a restart and not have come to this.
         ledger.restart().map(|restart| accounts.restarted(restart));

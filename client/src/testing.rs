@@ -283,7 +283,11 @@ impl Book {
         let tree = self.ledger.tree();
         let head = self.key.sign_head(Head { size: tree.size(), root: tree.root(), time: NOW });
         let entries = |round: u64| {
-            let of_round = self.entries.iter().enumerate().filter(move |(_, entry)| entry.round == round);
+            let of_round = self
+                .entries
+                .iter()
+                .enumerate()
+                .filter(move |(_, entry)| entry.round == round && entry.task.as_str() == task().as_str());
             of_round.map(|(index, _)| self.proved(index as u64)).collect::<Vec<_>>()
         };
         let restarts = self.ledger.restarts().iter().map(SignedRestart::claimed);

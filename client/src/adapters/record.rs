@@ -45,13 +45,18 @@ impl Record {
     /// Forgets what was told before a restart: the coordinator does not know all of it any more, and gives numbers again. Whether
     /// that changes anything.
     pub(super) fn forget_before(&mut self, restart: u32) -> bool {
-        if restart <= self.restart {
-            return false;
+        let is_news = restart > self.restart;
+        if is_news {
+            self.forget_told(restart);
         }
+        is_news
+    }
+
+    /// Forgets what was told until now, and which restart that was under. What is installed stays.
+    pub(super) fn forget_told(&mut self, restart: u32) {
         self.seen.clear();
         self.known.clear();
         self.restart = restart;
-        true
     }
 
     /// Whether this very statement was followed.

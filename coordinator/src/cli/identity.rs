@@ -88,6 +88,9 @@ enum IdentityCommand {
         /// The file from the coordinator's machine, as `ledger head` wrote it
         #[arg(long)]
         head: PathBuf,
+        /// Number of the last restart, where another root has signed that
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..4_000_000_000))]
+        after: u32,
         /// File to write, for the coordinator
         #[arg(long, default_value = "restart.json")]
         out: PathBuf,
@@ -191,9 +194,9 @@ impl Identity {
                 write_json(&out, &Revocations::from(list))?;
                 done(Some(count), &out, format!("revoked in all  {count} clients"))
             }
-            IdentityCommand::Restart { head, out } => {
+            IdentityCommand::Restart { head, after, out } => {
                 let head: RestoredHead = read(&head)?;
-                let restart = office.restart(&head)?;
+                let restart = office.restart(&head, after)?;
                 write_json(&out, &restart)?;
                 let (coordinator, time) = (hex::encode(head.coordinator), day(head.time / 1000));
                 let RestartForm { number, size, .. } = restart;

@@ -352,6 +352,11 @@ impl Machine {
         Ok(verdicts)
     }
 
+    /// Number of the last restart of the ledger that it adopted.
+    pub(super) fn restart(&self) -> u32 {
+        self.process.as_ref().expect("it runs").watch.restart_number()
+    }
+
     /// Rounds that its own book was debited for.
     pub(super) fn paid(&self) -> BTreeSet<u64> {
         let debits = self.accounts().budget.debits();
