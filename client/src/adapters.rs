@@ -287,6 +287,31 @@ impl AdapterFolder {
         self.write(&record)
     }
 
+    /// The coordinator was restored from a backup, and the identity root lets it go on: what it publishes next may have numbers that
+    /// were seen before. What is installed stays until then.
+    ///
+    /// # Errors
+    /// [`InstallError::Disk`].
+    pub fn restarted(&self, restart: u32) -> Result<(), InstallError> {
+        if restart == 0 {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let mut record = self.record()?;
+        if record.forget_before(restart) { self.write(&record) } else { Ok(()) }
+    }
+
+    /// Another coordinator is followed from now on, whose numbers are its own. What is installed stays until it publishes something.
+    ///
+    /// # Errors
+    /// [`InstallError::Disk`].
+    pub fn change_coordinator(&self) -> Result<(), InstallError> {
+        let _lock = self.lock()?;
+        let mut record = self.record()?;
+        record.forget_told(0);
+        self.write(&record)
+    }
+
     /// Removes a version, so that it is downloaded again.
     ///
     /// # Errors

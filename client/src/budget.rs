@@ -199,6 +199,14 @@ impl Budget {
         Ok(Self { limits, ..self })
     }
 
+    /// The same budget under another number: this machine has enrolled anew. What was spent was spent on its data, and stays so.
+    #[must_use]
+    pub fn under(self, client: ClientId) -> Self {
+        let renumbered = Self { client, ..self };
+        let book = renumbered.book_of(|_| true);
+        Self { book, ..renumbered }
+    }
+
     /// Tells the budget the time. An earlier one than it was told before changes nothing.
     pub fn advance(&mut self, now: Millis) {
         self.clock = self.clock.max(now);

@@ -24,6 +24,7 @@ use crate::accounts::Accounts;
 use crate::budget::{Budget, BudgetError};
 use crate::connection::ConnectionError;
 use crate::credentials::Credentials;
+use crate::enrolment::move_in;
 use crate::folder::{Folder, FolderError, Kind};
 use crate::ledger::{Contradiction, LedgerError, Watch};
 use crate::participant::Member;
@@ -133,6 +134,7 @@ impl From<LedgerError> for Fault {
         match error {
             LedgerError::Contradiction(contradiction) => Self::Contradiction(contradiction),
             LedgerError::Unsigned(error) => Self::Refused(error.to_string()),
+            LedgerError::Restart(error) => Self::Refused(error.to_string()),
             LedgerError::Folder(error) => Self::Local(error.into()),
         }
     }
@@ -209,11 +211,18 @@ impl Daemon {
     ) -> Result<Self, DaemonError> {
         let (client, coordinator) = (credentials.client(), credentials.issued.coordinator);
         let limits = settings.limits.into();
+        let keys = (credentials.issued.root, coordinator);
         let mut accounts = match Accounts::load(&folder)? {
-            Some(accounts) => Accounts { budget: accounts.budget.with_limits(limits)?, ..accounts },
+            Some(accounts) => {
+                let accounts = move_in(&folder, accounts, client, keys)?;
+                Accounts { budget: accounts.budget.with_limits(limits)?, ..accounts }
+            }
             None => Accounts::new(Budget::new(client, limits)?),
         };
+        let ledger = Watch::load(&folder, keys, client)?;
         accounts.budget.advance(now());
+        // A process that died may have adopted a restart and not have come to this.
+        ledger.restart().map(|restart| accounts.restarted(restart));
         accounts.store(&folder)?;
         let revocations = match folder.read(REVOCATIONS_FILE, REVOCATIONS)? {
             Some(bytes) => Some(
@@ -229,7 +238,7 @@ impl Daemon {
             ..Status::default()
         };
         let mut daemon = Self {
-            ledger: Watch::load(&folder, coordinator, client)?,
+            ledger,
             member: credentials.member(base.digest),
             contradiction: Contradiction::load(&folder)?,
             epoch: folder.load(EPOCH_FILE, EPOCH)?,
@@ -336,7 +345,9 @@ impl Daemon {
         if let Some(accounts) = Accounts::load(&self.folder)? {
             self.accounts = accounts;
         }
-        self.ledger = Watch::load(&self.folder, self.member.coordinator, self.member.certificate.client)?;
+        let keys = (self.member.root, self.member.coordinator);
+        self.ledger = Watch::load(&self.folder, keys, self.member.certificate.client)?;
+        self.note_restart()?;
         self.contradiction = Contradiction::load(&self.folder)?;
         self.epoch = self.folder.load(EPOCH_FILE, EPOCH)?;
         self.restore()
@@ -353,7 +364,8 @@ impl Daemon {
         if self.contradiction.is_some() {
             self.stop_training();
             self.close()?;
-            return self.report().await;
+            self.report().await?;
+            return self.look_for_restart().await;
         }
         // A round that has begun is over in seconds, and others wait for it.
         if self.round.is_some() {
@@ -394,22 +406,16 @@ impl Daemon {
     }
 
     /// Tells the operator of a contradiction, once.
-    async fn report(&mut self) -> Result<Duration, Fault> {
+    async fn report(&mut self) -> Result<(), Fault> {
         self.status.state = State::Contradiction;
-        let Some(contradiction) = self.contradiction.as_mut().filter(|contradiction| !contradiction.reported)
-        else {
-            return Ok(LONGEST);
+        let Some(found) = self.contradiction.as_ref().filter(|contradiction| !contradiction.reported) else {
+            return Ok(());
         };
-        let (problem, evidence) = (contradiction.problem.clone(), contradiction.evidence.clone());
+        let (problem, evidence) = (found.problem.clone(), found.evidence.clone());
         let report = tacit_proto::fleet::Report { problem, evidence };
-        match self.line.once(async |client| client.report(report).await).await {
-            Ok(_) => {
-                contradiction.reported = true;
-                contradiction.store(&self.folder)?;
-                Ok(LONGEST)
-            }
-            Err(error) => Err(error.into()),
-        }
+        self.line.once(async |client| client.report(report).await).await?;
+        self.contradiction = Some(Contradiction { reported: true, ..found.clone() }.store(&self.folder)?);
+        Ok(())
     }
 
     /// Notes what went wrong, for the owner.
@@ -425,6 +431,8 @@ impl Daemon {
         status.round = self.round.as_ref().map(|round| round.name().to_string());
         status.step = self.round.as_ref().map(|round| round.stage().to_owned());
         status.ledger = self.ledger.size();
+        status.restart = self.ledger.restart_number();
+        status.lost = self.accounts.lost.iter().map(|lost| lost.name().to_string()).collect();
         status.awaiting = self.accounts.awaiting.iter().map(|awaiting| awaiting.name().to_string()).collect();
         status.epsilon_spent = self.accounts.budget.spent().unwrap_or(f64::MAX);
         status.epsilon_limit = self.accounts.budget.limits().epsilon;

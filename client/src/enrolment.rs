@@ -1,15 +1,18 @@
 //! Becoming a client: keys are drawn here, asked in with a one-time token, and the identity root's answer is waited for. Must
 //! never ask with keys that are not stored, nor keep credentials that are not for them.
 
+use crate::accounts::Accounts;
+use crate::adapters::AdapterFolder;
 use crate::connection::{ConnectionError, Server};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::folder::{Folder, FolderError, Kind};
 use crate::keys::ClientKeys;
+use crate::ledger::{Contradiction, LedgerError, Watch};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tacit_aggregation::Digest;
-use tacit_aggregation::identity::PublicKey;
+use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_proto::enrolment::{Enrol, Fetch};
 use tacit_proto::services::enrolment::enrolment_client::EnrolmentClient;
 use tonic::Status;
@@ -63,7 +66,10 @@ pub enum EnrolmentError {
     )]
     AnotherClient,
     /// The folder is a client's already.
-    #[error("{path} is enrolled already: `tacit-client forget` ends that, or give another folder")]
+    #[error(
+        "{path} is enrolled already: --anew makes it another client, which has spent what this one has, and `tacit-client forget` \
+         wipes that too"
+    )]
     Enrolled {
         /// The folder.
         path: String,
@@ -94,18 +100,21 @@ pub enum Progress {
 }
 
 impl Enrolment {
-    /// Begins with a token, or goes on with what is under way in the folder. The keys are stored when this returns.
+    /// Begins with a token, or goes on with what is under way in the folder. The keys are stored when this returns. A folder that is a
+    /// client's already becomes another one's only `anew`, and what it has spent goes with it ([`move_in`]).
     ///
     /// # Errors
     /// [`EnrolmentError`].
     pub fn begin<R: CryptoRng>(
         folder: &Folder,
         token: Option<&str>,
+        anew: bool,
         rng: &mut R,
     ) -> Result<Self, EnrolmentError> {
         let path = folder.path().display().to_string();
         match Credentials::load(folder) {
             Err(CredentialsError::Missing) => {}
+            Ok(_) if anew => {}
             Ok(_) => return Err(EnrolmentError::Enrolled { path }),
             Err(error) => return Err(error.into()),
         }
@@ -213,6 +222,50 @@ pub async fn renew(
     Ok(Some(renewed))
 }
 
+/// The books of a folder under its client's number. Where they are of a number that it had before, everything that belongs to
+/// that is put away first: its round, its updates, the memory of another coordinator. Every debit stays: it is about the data of
+/// this machine.
+///
+/// # Errors
+/// [`FolderError`]; it may be repeated, and whoever dies in the middle repeats it.
+pub fn move_in(
+    folder: &Folder,
+    accounts: Accounts,
+    client: ClientId,
+    keys: (PublicKey, PublicKey),
+) -> Result<Accounts, FolderError> {
+    if accounts.budget.client() == client {
+        return Ok(accounts);
+    }
+    tracing::warn!(
+        before = accounts.budget.client().0,
+        client = client.0,
+        "enrolled anew; what was spent stays spent"
+    );
+    // An update may have begun to leave; it is in one sum at most.
+    for inside in ["round", "updates", "plans", "places"] {
+        folder.shred_all(inside)?;
+    }
+    if matches!(Watch::load(folder, keys, client), Err(LedgerError::Unsigned(_))) {
+        if let Some(contradiction) = Contradiction::load(folder)? {
+            contradiction.put_by(folder)?;
+        }
+        for task in AdapterFolder::tasks(folder.path()).unwrap_or_default() {
+            let changed =
+                AdapterFolder::open(folder.path(), &task).and_then(|task| task.change_coordinator());
+            if let Err(error) = changed {
+                tracing::warn!(%task, %error, "what the other coordinator published stays in the way");
+            }
+        }
+        // Last: this is how it shows that the coordinator is another one.
+        folder.shred("head")?;
+    }
+    folder.shred("revocations")?;
+    let accounts = accounts.under(client);
+    accounts.store(folder)?;
+    Ok(accounts)
+}
+
 /// What passes is waited for.
 fn pending(status: Status) -> Result<Progress, EnrolmentError> {
     if crate::daemon::is_passing(&status) {
@@ -233,18 +286,59 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(home.path()).unwrap();
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
-        let mistyped = Enrolment::begin(&folder, Some("tacit-0"), rng).unwrap();
-        let again = Enrolment::begin(&folder, None, rng).unwrap();
+        let mistyped = Enrolment::begin(&folder, Some("tacit-0"), false, rng).unwrap();
+        let again = Enrolment::begin(&folder, None, false, rng).unwrap();
         assert_eq!(again.public_keys(), mistyped.public_keys());
-        let mut right = Enrolment::begin(&folder, Some("tacit-1"), rng).unwrap();
+        let mut right = Enrolment::begin(&folder, Some("tacit-1"), false, rng).unwrap();
         let [before, after] = [mistyped.public_keys(), right.public_keys()];
         assert!(before.iter().all(|key| !after.contains(key)));
         // Once the coordinator has taken it, another token would make a second client.
         right.ticket = Some([7; 32]);
         right.store(&folder).unwrap();
-        let refused = Enrolment::begin(&folder, Some("tacit-2"), rng);
+        let refused = Enrolment::begin(&folder, Some("tacit-2"), false, rng);
         assert!(matches!(refused, Err(EnrolmentError::AnotherToken { .. })), "{refused:?}");
-        let kept = Enrolment::begin(&folder, Some("tacit-1"), rng).unwrap();
+        let kept = Enrolment::begin(&folder, Some("tacit-1"), false, rng).unwrap();
         assert_eq!(kept.public_keys(), after);
+    }
+
+    #[test]
+    fn a_folder_that_becomes_another_clients_keeps_what_was_spent() {
+        use crate::budget::{Budget, Participation};
+        use crate::testing::{Book, NOW, World, limits, task};
+        use tacit_privacy::RdpCurve;
+        use tacit_proto::fleet::RoundName;
+        for foreign in [false, true] {
+            let (home, world) = (tempfile::tempdir().unwrap(), World::new());
+            let folder = Folder::open(home.path()).unwrap();
+            let mut accounts = Accounts::new(Budget::new(ClientId(7), limits(50.0)).unwrap());
+            let participation = Participation { task: task(), round: 1, context: [1; 32] };
+            accounts.budget.debit(&participation, &RdpCurve::gaussian(2.0)).unwrap();
+            accounts.await_outcome(&RoundName { task: task(), round: 1 }, [8; 32], NOW);
+            accounts.store(&folder).unwrap();
+            let spent = accounts.budget.spent().unwrap();
+            let mut watch = Watch::load(&folder, world.keys(), ClientId(7)).unwrap();
+            let mut book = Book::new(&world.key);
+            book.reserve(1, [8; 32]);
+            watch.accept(&folder, &book.prove(0, &[]), NOW).unwrap();
+            for file in ["round/joined", "updates/rust-completion.update", "revocations"] {
+                folder.write(file, KIND, b"old").unwrap();
+            }
+            let keys = (PublicKey([3; 32]), if foreign { PublicKey([4; 32]) } else { world.keys().1 });
+            assert_eq!(
+                move_in(&folder, accounts.clone(), ClientId(7), keys).unwrap(),
+                accounts,
+                "the same client"
+            );
+            let moved = move_in(&folder, accounts, ClientId(8), keys).unwrap();
+            assert_eq!(Accounts::load(&folder).unwrap(), Some(moved.clone()));
+            assert_eq!((moved.budget.client(), moved.budget.spent().unwrap()), (ClientId(8), spent));
+            assert!(moved.awaiting.is_empty());
+            for file in ["round/joined", "updates/rust-completion.update", "revocations"] {
+                assert!(!folder.holds(file), "{file}");
+            }
+            // The memory of the coordinator is that of the same one, or none.
+            let size = Watch::load(&folder, keys, ClientId(8)).unwrap().size();
+            assert_eq!(size, if foreign { 0 } else { 1 });
+        }
     }
 }

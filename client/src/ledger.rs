@@ -1,57 +1,49 @@
 //! What this client remembers of the coordinator's ledger, and what it makes of what it is shown. Must never rely on a head that
 //! is not stored, nor forget a contradiction.
 
+mod contradiction;
+
+pub use contradiction::{About, Contradiction};
+
 use crate::Millis;
 use crate::accounts::Awaiting;
-use crate::folder::{self, Folder, FolderError, Kind};
-use serde::{Deserialize, Serialize};
-use std::path::Path;
+use crate::folder::{Folder, FolderError, Kind};
+use contradiction::Found;
 use tacit_aggregation::identity::{ClientId, PublicKey};
 use tacit_privacy::ledger::head::{HeadError, SignedHead, Witness};
+use tacit_privacy::ledger::restart::{Restart, RestartError, SignedRestart};
 use tacit_privacy::ledger::tree::leaf_hash;
 use tacit_privacy::ledger::{Entry, Event, members_root};
-use tacit_proto::fleet::{MAX_EVIDENCE, MAX_TEXT};
 use tacit_proto::ledger::{LedgerProof, RoundEntries};
 
 const HEAD_FILE: &str = "head";
-const HEAD: Kind = Kind { code: 6, version: 1 };
-const CONTRADICTION_FILE: &str = "contradiction";
-const CONTRADICTION: Kind = Kind { code: 7, version: 1 };
-/// Where contradictions go that the owner has seen.
-const SEEN: &str = "evidence";
+/// Version 2: the last restart that was adopted follows the head, where there is one.
+const HEAD: Kind = Kind { code: 6, version: 2 };
+const HEAD_1: Kind = Kind { version: 1, ..HEAD };
 
 /// How long a reservation may stay open after this client's part in its round, in milliseconds: a week.
 const PATIENCE: Millis = 7 * 24 * 60 * 60 * 1000;
 
-/// This client's memory of the ledger: the last signed head that it accepted, stored before anything relies on it.
+/// This client's memory of the ledger: the last signed head that it accepted, and the last restart; one file, stored before
+/// anything relies on it.
 #[derive(Debug)]
 pub struct Watch {
     witness: Witness,
+    root: PublicKey,
     client: ClientId,
 }
 
 /// What the ledger says of a round that this client took part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It ended, and this client is among those who pay.
-    Debited,
+    /// It ended, and this client is among those who pay. Place of the entry.
+    Debited(u64),
     /// It ended, and this client does not pay, as is right.
     Spared,
     /// It has not ended.
     Open,
-}
-
-/// The coordinator in contradiction to itself, with the proof.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contradiction {
-    /// What is wrong, for people.
-    pub problem: String,
-    /// What shows it, in JSON: signed heads and entries as the coordinator sent them, in hexadecimal.
-    pub evidence: Vec<u8>,
-    /// When it was seen, in Unix milliseconds.
-    pub at: Millis,
-    /// Whether the operator was told.
-    pub reported: bool,
+    /// How it ended was in what a restart has left behind. It stays paid.
+    Lost,
 }
 
 /// Why a proof is not accepted.
@@ -63,28 +55,12 @@ pub enum LedgerError {
     /// The stored head, or the one shown, is not the coordinator's. That proves nothing against it.
     #[error(transparent)]
     Unsigned(HeadError),
+    /// A restart that is not this coordinator's, or not the identity root's.
+    #[error(transparent)]
+    Restart(RestartError),
     /// The coordinator contradicts itself. It is stored, and this client takes part in nothing until its owner has seen it.
     #[error("the coordinator contradicts itself: {}", .0.problem)]
     Contradiction(Box<Contradiction>),
-}
-
-#[derive(Default, Serialize)]
-struct Evidence {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seen: Option<String>,
-    shown: String,
-    consistency: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round: Option<String>,
-    entries: Vec<EntryEvidence>,
-    participants: Vec<u64>,
-}
-
-#[derive(Serialize)]
-struct EntryEvidence {
-    index: u64,
-    entry: String,
-    inclusion: Vec<String>,
 }
 
 impl Watch {
@@ -92,14 +68,26 @@ impl Watch {
     ///
     /// # Errors
     /// [`LedgerError::Folder`]; [`LedgerError::Unsigned`] when the stored head is another coordinator's.
-    pub fn load(folder: &Folder, coordinator: PublicKey, client: ClientId) -> Result<Self, LedgerError> {
-        let Some(bytes) = folder.read(HEAD_FILE, HEAD)? else {
-            return Ok(Self { witness: Witness::new(coordinator.0), client });
+    pub fn load(
+        folder: &Folder,
+        (root, coordinator): (PublicKey, PublicKey),
+        client: ClientId,
+    ) -> Result<Self, LedgerError> {
+        let stored = match folder.read(HEAD_FILE, HEAD) {
+            Err(FolderError::Version { found: 1, .. }) => folder.read(HEAD_FILE, HEAD_1)?,
+            stored => stored?,
         };
-        let bytes =
-            bytes.as_slice().try_into().map_err(|_| folder.damaged(HEAD_FILE, "it is no signed head"))?;
-        let witness = Witness::restore(coordinator.0, SignedHead::from_bytes(bytes));
-        Ok(Self { witness: witness.map_err(LedgerError::Unsigned)?, client })
+        let Some(bytes) = stored else {
+            return Ok(Self { witness: Witness::new(coordinator.0), root, client });
+        };
+        let damaged = || folder.damaged(HEAD_FILE, "it is no signed head");
+        let (head, restart) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let restart = match restart {
+            [] => None,
+            bytes => Some(SignedRestart::from_bytes(bytes.try_into().map_err(|_| damaged())?)),
+        };
+        let witness = Witness::restore(coordinator.0, SignedHead::from_bytes(head), restart);
+        Ok(Self { witness: witness.map_err(LedgerError::Unsigned)?, root, client })
     }
 
     /// Entries of the last ledger that was seen.
@@ -108,21 +96,80 @@ impl Watch {
         self.witness.size()
     }
 
-    /// Takes the head of a proof; what it adds is stored when this returns.
+    /// The last restart that was adopted.
+    #[must_use]
+    pub fn restart(&self) -> Option<&Restart> {
+        self.witness.restart().map(SignedRestart::claimed)
+    }
+
+    /// Number of the last restart that was adopted; 0 before the first.
+    #[must_use]
+    pub fn restart_number(&self) -> u32 {
+        self.witness.restart_number()
+    }
+
+    /// The first round that may be joined.
+    #[must_use]
+    pub fn first_round(&self) -> u64 {
+        self.witness.first_round()
+    }
+
+    /// Whether the proof shows a restart that would be adopted.
+    #[must_use]
+    pub fn would_adopt(&self, proof: &LedgerProof) -> bool {
+        let Some(restart) = &proof.restart else { return false };
+        let accepted = self.witness.clone().accept_restart(
+            proof.head,
+            &proof.consistency,
+            &restart.shown(),
+            &self.root.0,
+        );
+        accepted == Ok(true)
+    }
+
+    /// Takes the head of a proof, and the restart that it shows; what they add is stored when this returns, all of it or nothing.
+    /// Whether a restart was adopted: [`Self::restart`].
     ///
     /// # Errors
     /// [`LedgerError`]; the memory is then unchanged.
-    pub fn accept(&mut self, folder: &Folder, proof: &LedgerProof, now: Millis) -> Result<(), LedgerError> {
-        let seen = self.witness.seen().copied();
-        match self.witness.accept(proof.head, &proof.consistency) {
-            Ok(()) if seen.is_none() || self.witness.size() > seen.map_or(0, |seen| size_of(&seen)) => {
-                Ok(folder.write(HEAD_FILE, HEAD, &proof.head.to_bytes())?)
+    pub fn accept(&mut self, folder: &Folder, proof: &LedgerProof, now: Millis) -> Result<bool, LedgerError> {
+        let mut witness = self.witness.clone();
+        let accepted = match &proof.restart {
+            None => witness.accept(proof.head, &proof.consistency).map(|()| false).map_err(Into::into),
+            Some(restart) => {
+                witness.accept_restart(proof.head, &proof.consistency, &restart.shown(), &self.root.0)
             }
-            // The same ledger, signed at another time.
-            Ok(()) => Ok(()),
-            Err(error @ HeadError::Signature { .. }) => Err(LedgerError::Unsigned(error)),
-            Err(error) => Err(self.contradiction(folder, error.to_string(), seen, proof, None, now)),
+        };
+        let adopted = match accepted {
+            Ok(adopted) => adopted,
+            Err(RestartError::Head(error @ HeadError::Signature { .. })) => {
+                return Err(LedgerError::Unsigned(error));
+            }
+            Err(RestartError::Head(error)) => {
+                return Err(self.caught(folder, About::Head, &error, proof, now));
+            }
+            Err(error @ RestartError::Forked { .. }) => {
+                return Err(self.caught(folder, About::Other, &error, proof, now));
+            }
+            // A restart that is none excuses nothing.
+            Err(error) => {
+                return Err(match witness.accept(proof.head, &proof.consistency) {
+                    Ok(()) => LedgerError::Restart(error),
+                    Err(head) => {
+                        let problem = format!("{head} (it shows a restart: {error})");
+                        self.caught(folder, About::Head, &problem, proof, now)
+                    }
+                });
+            }
+        };
+        // The same ledger, signed at another time, is not worth a write.
+        if adopted || self.witness.seen().is_none() || witness.size() > self.witness.size() {
+            let mut bytes = proof.head.to_bytes().to_vec();
+            bytes.extend(witness.restart().iter().flat_map(|restart| restart.to_bytes()));
+            folder.write(HEAD_FILE, HEAD, &bytes)?;
         }
+        self.witness = witness;
+        Ok(adopted)
     }
 
     /// What the ledger of an accepted proof says of a round that this client has uploaded to.
@@ -141,7 +188,12 @@ impl Watch {
         let entries = proof.rounds.iter().find(|entries| entries.round == name);
         self.verdict(awaiting, entries, now).map_err(|problem| {
             let problem = format!("round {name}: {problem}");
-            self.contradiction(folder, problem, self.witness.seen().copied(), proof, entries, now)
+            self.contradiction(
+                folder,
+                problem,
+                &Found { shown: entries, ..self.found(About::Other, proof) },
+                now,
+            )
         })
     }
 
@@ -152,7 +204,12 @@ impl Watch {
         now: Millis,
     ) -> Result<Verdict, String> {
         let overdue = now.saturating_sub(awaiting.since) > PATIENCE;
+        // Whatever is missing of a round from before a restart is in what that has left behind.
+        let restarted = awaiting.round < self.first_round();
         let Some(shown) = shown else {
+            if restarted {
+                return Ok(Verdict::Lost);
+            }
             if awaiting.unmasked {
                 return Err(
                     "the ledger does not know it, but this client has handed over shares that unmask its sum"
@@ -171,11 +228,15 @@ impl Watch {
             if entry.task.as_str() != awaiting.task.as_str() || entry.round != awaiting.round {
                 return Err("an entry of another round is shown for it".into());
             }
-            if !matches!(entry.event, Event::Reserve(_)) && end.replace(entry.event).is_some() {
+            if !matches!(entry.event, Event::Reserve(_)) && end.replace((proved.index, entry.event)).is_some()
+            {
                 return Err("the ledger ends it twice".into());
             }
         }
-        let Some(end) = end else {
+        let Some((place, end)) = end else {
+            if restarted {
+                return Ok(Verdict::Lost);
+            }
             return match awaiting.unmasked && overdue {
                 true => Err(
                     "its reservation was still open a week after this client's shares could unmask its sum"
@@ -201,7 +262,7 @@ impl Watch {
             );
         }
         match (shown.participants.binary_search(&self.client).is_ok(), awaiting.unmasked) {
-            (true, _) => Ok(Verdict::Debited),
+            (true, _) => Ok(Verdict::Debited(place)),
             (false, false) => Ok(Verdict::Spared),
             (false, true) => {
                 Err("this client is not among those debited, but its update is in the sum".into())
@@ -209,86 +270,28 @@ impl Watch {
         }
     }
 
-    /// Stores a contradiction, and gives it as an error.
-    fn contradiction(
+    fn found<'a>(&self, about: About, proof: &'a LedgerProof) -> Found<'a> {
+        let (seen, adopted) = (self.witness.seen().copied(), self.witness.restart().copied());
+        Found { about, seen, adopted, proof, shown: None }
+    }
+
+    fn caught(
         &self,
         folder: &Folder,
-        mut problem: String,
-        seen: Option<SignedHead>,
+        about: About,
+        problem: &dyn std::fmt::Display,
         proof: &LedgerProof,
-        shown: Option<&RoundEntries>,
         at: Millis,
     ) -> LedgerError {
-        let hex_all = |hashes: &[[u8; 32]]| hashes.iter().map(hex::encode).collect();
-        let mut evidence = Evidence {
-            seen: seen.map(|seen| hex::encode(seen.to_bytes())),
-            shown: hex::encode(proof.head.to_bytes()),
-            consistency: hex_all(&proof.consistency),
-            ..Evidence::default()
-        };
-        if let Some(shown) = shown {
-            evidence.round = Some(shown.round.to_string());
-            let entry = |proved: &tacit_proto::ledger::ProvedEntry| EntryEvidence {
-                index: proved.index,
-                entry: hex::encode(&proved.entry),
-                inclusion: hex_all(&proved.inclusion),
-            };
-            evidence.entries = shown.entries.iter().map(entry).collect();
-            evidence.participants = shown.participants.iter().map(|client| client.0).collect();
-        }
-        let mut json = serde_json::to_vec(&evidence).unwrap_or_default();
-        if json.len() > MAX_EVIDENCE {
-            // The entries commit to the participants.
-            evidence.participants.clear();
-            json = serde_json::to_vec(&evidence).unwrap_or_default();
-        }
-        problem.truncate(problem.floor_char_boundary(MAX_TEXT));
-        let contradiction = Contradiction { problem, evidence: json, at, reported: false };
-        match contradiction.store(folder) {
-            Ok(()) => LedgerError::Contradiction(Box::new(contradiction)),
+        self.contradiction(folder, problem.to_string(), &self.found(about, proof), at)
+    }
+
+    /// Stores a contradiction, and gives it as an error.
+    fn contradiction(&self, folder: &Folder, problem: String, found: &Found<'_>, at: Millis) -> LedgerError {
+        match Contradiction::new(problem, found, at).store(folder) {
+            Ok(contradiction) => LedgerError::Contradiction(Box::new(contradiction)),
             Err(error) => error.into(),
         }
-    }
-}
-
-/// Entries of a head that was accepted.
-fn size_of(head: &SignedHead) -> u64 {
-    let bytes = head.to_bytes();
-    bytes.first_chunk().map_or(0, |size| u64::from_be_bytes(*size))
-}
-
-impl Contradiction {
-    /// The contradiction that keeps this client from taking part, if there is one.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn load(folder: &Folder) -> Result<Option<Self>, FolderError> {
-        folder.load(CONTRADICTION_FILE, CONTRADICTION)
-    }
-
-    /// The same in a folder that a client may be using.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn peek(folder: &Path) -> Result<Option<Self>, FolderError> {
-        folder::load(folder, CONTRADICTION_FILE, CONTRADICTION)
-    }
-
-    /// Stores it. From then on this client takes part in nothing.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn store(&self, folder: &Folder) -> Result<(), FolderError> {
-        folder.store(CONTRADICTION_FILE, CONTRADICTION, self)
-    }
-
-    /// Puts it by, at its owner's wish: the client takes part again, and the evidence is kept.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn put_by(&self, folder: &Folder) -> Result<(), FolderError> {
-        folder.store(&format!("{SEEN}/{}", self.at), CONTRADICTION, self)?;
-        folder.shred(CONTRADICTION_FILE)
     }
 }
 

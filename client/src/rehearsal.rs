@@ -234,6 +234,7 @@ fn messages(
         ready: vec![ReadyUpdate { task: plan.task.clone(), parent }],
         ledger_size: 0,
         revocations: 0,
+        restart: 0,
     };
     let (degree, threshold) = (u64::from(params.degree), u64::from(params.threshold));
     let vector = packed_bytes(params.bits, params.dimension as usize) as u64;
@@ -245,7 +246,7 @@ fn messages(
                 "version of this program",
                 "SHA-256 of the base model",
                 "for which task and adapter version an update is ready",
-                "size of the ledger and number of the revocation list that were seen",
+                "size of the ledger, number of its last restart and of the revocation list that were seen",
             ]),
             sealed: Vec::new(),
         },

@@ -7,11 +7,12 @@ use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, Rate, Roster};
+use tacit_aggregation::identity::{ClientId, EpochTerms, IdentityKey, IdentityRoot, PublicKey, Rate, Roster};
 use tacit_aggregation::messages::MaskedHeader;
 use tacit_aggregation::params::{Floors, RosterTerms, TaskName, ThreatModel};
 use tacit_aggregation::server::{Advertise, Collect, Confirm, Share, Summation, Unmask, VectorSummary};
 use tacit_privacy::ledger::head::Head;
+use tacit_privacy::ledger::restart::{Restart, SignedRestart};
 use tacit_privacy::ledger::{
     self, Debit, Entry, Event, Ledger, Reason, Release, Reserve, Task, members_root,
 };
@@ -19,7 +20,7 @@ use tacit_privacy::{
     Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw, RoundMechanism, epsilon_spent,
 };
 use tacit_proto::fleet::RoundName;
-use tacit_proto::ledger::{LedgerProof, ProvedEntry, RoundEntries};
+use tacit_proto::ledger::{LedgerProof, ProvedEntry, ProvedRestart, RoundEntries};
 use tacit_proto::{
     AdapterShape, ClientMessage, CohortTerms, CoordinatorKey, Deadlines, LocalRule, LocalTraining,
     PrivacyTerms, RoundPlan, ServerMessage, SignedPlan, Trust,
@@ -79,6 +80,11 @@ impl World {
         });
         let members = members.collect();
         Self { root, key, members }
+    }
+
+    /// The public keys of identity root and coordinator.
+    pub(crate) fn keys(&self) -> (PublicKey, PublicKey) {
+        (self.root.public_key(), self.key.public_key())
     }
 
     /// Puts all members on the roster of an epoch whose one period lasts for all time, and draws all of them, but for the first where that is
@@ -184,8 +190,9 @@ fn mechanism() -> Mechanism {
 }
 
 /// A coordinator's ledger, with what a client is shown of it.
+#[derive(Clone)]
 pub(crate) struct Book {
-    key: CoordinatorKey,
+    key: Arc<CoordinatorKey>,
     ledger: Ledger,
     entries: Vec<Entry>,
     participants: BTreeMap<u64, Vec<ClientId>>,
@@ -203,7 +210,7 @@ pub(crate) enum Ends<'a> {
 
 impl Book {
     pub(crate) fn new(key: &CoordinatorKey) -> Self {
-        let key = CoordinatorKey::from_bytes(&key.to_bytes());
+        let key = Arc::new(CoordinatorKey::from_bytes(&key.to_bytes()));
         Self { key, ledger: Ledger::new(), entries: Vec::new(), participants: BTreeMap::new() }
     }
 
@@ -254,26 +261,55 @@ impl Book {
         self.append(round, event);
     }
 
+    /// Where the ledger would go on from.
+    pub(crate) fn restart_from(&self, number: u32) -> Restart {
+        let (size, root) = (self.ledger.size(), self.ledger.tree().root());
+        Restart { coordinator: self.key.public_key().0, number, size, root }
+    }
+
+    /// Goes on from where it is, if the ledger takes what `root` signs.
+    pub(crate) fn restart(&mut self, restart: Restart, root: &IdentityRoot) {
+        let signed = restart.signed(root.sign(&restart.payload()).0);
+        self.entries.push(self.ledger.append_restart(NOW, signed).expect("of this ledger"));
+    }
+
     /// What a client is shown that saw `since` entries and asks about rounds.
     pub(crate) fn prove(&self, since: u64, rounds: &[u64]) -> LedgerProof {
+        self.prove_after(since, rounds, u32::MAX)
+    }
+
+    /// The same for a client that adopted a restart.
+    pub(crate) fn prove_after(&self, since: u64, rounds: &[u64], restart: u32) -> LedgerProof {
         let tree = self.ledger.tree();
         let head = self.key.sign_head(Head { size: tree.size(), root: tree.root(), time: NOW });
         let entries = |round: u64| {
-            let of_round = self.entries.iter().enumerate().filter(move |(_, entry)| entry.round == round);
-            let proved = of_round.map(|(index, entry)| ProvedEntry {
-                index: index as u64,
-                entry: entry.encode(),
-                inclusion: tree.inclusion(index as u64, tree.size()).expect("inside"),
-            });
-            proved.collect::<Vec<_>>()
+            let of_round = self
+                .entries
+                .iter()
+                .enumerate()
+                .filter(move |(_, entry)| entry.round == round && entry.task.as_str() == task().as_str());
+            of_round.map(|(index, _)| self.proved(index as u64)).collect::<Vec<_>>()
         };
+        let restarts = self.ledger.restarts().iter().map(SignedRestart::claimed);
+        let next = restarts.filter(|known| known.number > restart).take(1).map(|known| ProvedRestart {
+            entry: self.proved(known.size),
+            consistency: tree.consistency(known.size, tree.size()).expect("inside"),
+        });
+        let restart = next.last().map(Box::new);
         let rounds = rounds.iter().map(|&round| RoundEntries {
             round: RoundName { task: task(), round },
             entries: entries(round),
             participants: self.participants.get(&round).cloned().unwrap_or_default(),
         });
         let rounds = rounds.filter(|shown| !shown.entries.is_empty()).collect();
-        LedgerProof { head, consistency: tree.consistency(since, tree.size()).unwrap_or_default(), rounds }
+        let consistency = tree.consistency(since, tree.size()).unwrap_or_default();
+        LedgerProof { head, consistency, rounds, restart }
+    }
+
+    fn proved(&self, index: u64) -> ProvedEntry {
+        let tree = self.ledger.tree();
+        let inclusion = tree.inclusion(index, tree.size()).expect("inside");
+        ProvedEntry { index, entry: self.entries[index as usize].encode(), inclusion }
     }
 }
 

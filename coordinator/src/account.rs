@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::TaskName;
+use tacit_privacy::ledger::restart::SignedRestart;
 use tacit_privacy::ledger::{
     Commit, Debit, Entry, Event, Ledger, LedgerError, Reason, Release, Reserve, Task, members_root,
 };
@@ -207,6 +208,18 @@ impl Account {
         );
         self.unsaved.put::<Members>(&index, &reservation.clients.iter().copied().collect());
         self.reservations.insert((task, round), reservation);
+        Ok(entry)
+    }
+
+    /// Lets the ledger go on after it was restored from a backup. Reservations that are open stay so, and count as spent for ever:
+    /// what became of their rounds is not known here.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the restart is for another ledger; the account is then unchanged. Whose signature it has is not looked at.
+    pub fn restart(&mut self, signed: SignedRestart, now: Millis) -> Result<Entry, LedgerError> {
+        let index = self.ledger.size();
+        let entry = self.ledger.append_restart(now, signed)?;
+        self.unsaved.put::<Entries>(&index, &entry.encode());
         Ok(entry)
     }
 

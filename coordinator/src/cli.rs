@@ -5,6 +5,7 @@ mod doctor;
 mod identity;
 mod init;
 mod remote;
+mod restart;
 mod serve;
 mod status;
 mod text;

@@ -323,6 +323,7 @@ impl Engine {
         Board {
             tasks: self.tasks.iter().map(|(name, task)| (name.clone(), view(task))).collect(),
             ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
+            restart: self.account.ledger().restarts().last().map_or(0, |restart| restart.claimed().number),
         }
     }
 }

@@ -6,8 +6,10 @@
 mod folder;
 pub mod forms;
 pub mod office;
+mod restarts;
 pub mod x509;
 
 pub use folder::FolderError;
 pub use forms::{Admission, Appointment, Issued, Revocations, Roll};
 pub use office::{EpochRequest, Office, OfficeError};
+pub use restarts::{RestartForm, RestoredHead};

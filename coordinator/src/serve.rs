@@ -3,11 +3,13 @@
 
 mod data;
 mod doctor;
+mod restart;
 #[cfg(test)]
 mod tests;
 
 pub use data::{DataError, DataFolder};
 pub use doctor::{Diagnosis, Finding, examine};
+pub use restart::{RestartError, restart_ledger, restored_head, take_restart};
 
 use crate::Millis;
 use crate::admins::{AdminError, ensure_first};

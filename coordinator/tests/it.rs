@@ -152,6 +152,35 @@ fn what_cannot_be_done_says_what_to_do() {
 }
 
 #[test]
+fn a_restored_ledger_goes_on_with_what_its_root_has_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let key = answer(here, "init data")["coordinator"].as_str().unwrap().to_owned();
+    for root in ["identity", "other"] {
+        answer(here, &format!("identity init --folder {root}"));
+    }
+    answer(here, &format!("identity appoint {key} --out data/appointment.json"));
+    assert_eq!(answer(here, "ledger head data")["size"], 0);
+    assert_eq!(answer(here, "identity restart --head head.json")["file"], "restart.json");
+    answer(here, "identity restart --head head.json --folder other --out theirs.json");
+    assert!(refusal(here, "ledger restart data theirs.json").contains("not signed by the identity root"));
+    for _ in 0..2 {
+        let taken = answer(here, "ledger restart data restart.json");
+        assert_eq!(taken, json!({ "number": 1, "size": 0, "first_round": 1_000_000_000_u64 }));
+    }
+    // The head from before is another ledger's now.
+    answer(here, "identity restart --head head.json --out again.json");
+    assert!(refusal(here, "ledger restart data again.json").contains("export the head of this one"));
+    assert!(refusal(here, "ledger restart data head.json").contains("identity restart` wrote"));
+    let head = fs::read_to_string(here.join("head.json")).unwrap();
+    fs::write(here.join("head.json"), head.replace("\"size\": 0", "\"size\": 1")).unwrap();
+    assert!(refusal(here, "identity restart --head head.json").contains("ledger head"));
+    assert_eq!(answer(here, "ledger head data")["size"], 1);
+    let doctor = text(&coordinator(here, "doctor data").stdout);
+    assert!(doctor.contains("1 entries") && doctor.contains("goes on from restart 1"), "{doctor}");
+}
+
+#[test]
 fn asking_a_coordinator_makes_nothing_in_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

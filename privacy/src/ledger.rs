@@ -2,14 +2,15 @@
 //! Must never let an entry be changed, dropped or reordered without the head changing.
 //!
 //! One ledger serves all tasks of a coordinator. A round opens with a reservation, made before anybody may upload, and
-//! ends with exactly one of commit, release and forfeit; a reservation without an end counts as spent. `docs/privacy/ledger.md`
-//! has the rules and the encoding.
+//! ends with exactly one of commit, release and forfeit; a reservation without an end counts as spent. After a backup was
+//! restored a restart says where the ledger goes on. `docs/privacy/ledger.md` has the rules and the encoding.
 
 mod chain;
 mod encoding;
 mod error;
 pub mod export;
 pub mod head;
+pub mod restart;
 mod text;
 pub mod tree;
 
@@ -23,6 +24,7 @@ use crate::round_mechanism::RoundMechanism;
 pub use chain::{Ledger, Open, verify, verify_against};
 pub use encoding::Decoder;
 pub use error::{LedgerError, Problem};
+use restart::SignedRestart;
 pub use text::{Reason, Task, Text, TextError};
 
 /// A SHA-256 digest.
@@ -41,9 +43,9 @@ pub struct Entry {
     pub previous: Hash,
     /// The coordinator's clock, in milliseconds since 1970. Stated, not proved: clocks are set, so it may go back.
     pub time: u64,
-    /// The task.
+    /// The task; `*` for a restart, which is about all of them.
     pub task: Task,
-    /// Number of the round within the task.
+    /// Number of the round within the task; for a restart, the first that may be opened after it.
     pub round: u64,
     /// What happened.
     pub event: Event,
@@ -57,7 +59,7 @@ impl Entry {
     }
 }
 
-/// What happened to a round.
+/// What happened to a round, or to the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[allow(clippy::large_enum_variant, reason = "entries are held one at a time")]
@@ -70,6 +72,8 @@ pub enum Event {
     Release(Release),
     /// It ended after its sum could be known, without an adapter: its survivors pay as for a commit.
     Forfeit(Debit),
+    /// The coordinator was restored from a backup, and the ledger goes on from there. What had come after that is not in it.
+    Restart(SignedRestart),
 }
 
 impl Event {
@@ -84,7 +88,7 @@ impl Event {
     pub fn debit(&self) -> Option<&Debit> {
         match self {
             Self::Commit(Commit { debit, .. }) | Self::Forfeit(debit) => Some(debit),
-            Self::Reserve(_) | Self::Release(_) => None,
+            Self::Reserve(_) | Self::Release(_) | Self::Restart(_) => None,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct CheckIn {
     pub ledger_size: u64,
     /// Number of the newest revocation list that it has.
     pub revocations: u64,
+    /// Number of the last restart of the ledger that it adopted; 0 before the first.
+    pub restart: u32,
 }
 
 /// An update that waits for a cohort.

@@ -4,6 +4,7 @@ use crate::fleet::RoundName;
 use tacit_aggregation::Digest;
 use tacit_aggregation::identity::ClientId;
 use tacit_privacy::ledger::head::SignedHead;
+use tacit_privacy::ledger::restart::Shown;
 
 /// Most rounds that may be asked about at once.
 pub const MAX_ROUNDS: usize = 64;
@@ -21,6 +22,8 @@ pub struct Prove {
     pub since: u64,
     /// Rounds whose entries are to be shown; at most [`MAX_ROUNDS`].
     pub rounds: Vec<RoundName>,
+    /// Number of the last restart of the ledger that the caller adopted; 0 before the first.
+    pub restart: u32,
 }
 
 /// The ledger as it is, with proofs.
@@ -32,6 +35,26 @@ pub struct LedgerProof {
     pub consistency: Vec<Digest>,
     /// What it says of each round asked for that it knows.
     pub rounds: Vec<RoundEntries>,
+    /// The first restart after the one that the caller adopted, if there is one. Boxed: there hardly ever is.
+    pub restart: Option<Box<ProvedRestart>>,
+}
+
+/// A restart of the ledger, with what shows that the ledger goes on from it: see [`tacit_privacy::ledger::restart`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedRestart {
+    /// Its entry.
+    pub entry: ProvedEntry,
+    /// That the ledger extends the one that was restored.
+    pub consistency: Vec<Digest>,
+}
+
+impl ProvedRestart {
+    /// For a witness.
+    #[must_use]
+    pub fn shown(&self) -> Shown<'_> {
+        let ProvedEntry { index, entry, inclusion } = &self.entry;
+        Shown { index: *index, entry, inclusion, consistency: &self.consistency }
+    }
 }
 
 /// What the ledger says of a round.

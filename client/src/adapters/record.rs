@@ -25,6 +25,9 @@ pub struct Record {
     seen: BTreeMap<String, Seen>,
     /// Digests of versions, by their number.
     known: BTreeMap<u64, Hex>,
+    /// Number of the restart of the coordinator's ledger since which all that was told.
+    #[serde(default)]
+    restart: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,23 @@ struct Seen {
 struct Hex(#[serde(with = "hex::serde")] Digest);
 
 impl Record {
+    /// Forgets what was told before a restart: the coordinator does not know all of it any more, and gives numbers again. Whether
+    /// that changes anything.
+    pub(super) fn forget_before(&mut self, restart: u32) -> bool {
+        let is_news = restart > self.restart;
+        if is_news {
+            self.forget_told(restart);
+        }
+        is_news
+    }
+
+    /// Forgets what was told until now, and which restart that was under. What is installed stays.
+    pub(super) fn forget_told(&mut self, restart: u32) {
+        self.seen.clear();
+        self.known.clear();
+        self.restart = restart;
+    }
+
     /// Whether this very statement was followed.
     pub(super) fn has_followed(&self, manifest: &Manifest, digest: &Digest) -> bool {
         self.seen.get(manifest.channel.name()).is_some_and(|seen| seen.manifest.0 == *digest)

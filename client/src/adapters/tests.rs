@@ -248,6 +248,39 @@ fn a_coordinator_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_coordinator_that_was_restored_is_followed_after_a_restart_and_once_for_each() {
+    let mut world = World::new();
+    for version in [1, 2] {
+        let signed = world.say(Channel::Stable, version);
+        world.follow(&signed).unwrap();
+    }
+    // Restored to version 1; the next one is another version 2 under a number that was used before.
+    let lost = world.versions[2].clone();
+    let values = lost.values().iter().map(|value| value + 1.0).collect();
+    let again = AdapterVersion::new(values, *world.versions[1].digest()).unwrap();
+    world.versions[2] = again;
+    world.serials.insert(Channel::Stable, 0);
+    let next = world.say(Channel::Stable, 2);
+    assert!(matches!(world.follow(&next), Err(InstallError::TwoStatements { serial: 1, .. })));
+    world.folder.restarted(0).unwrap();
+    assert!(matches!(world.follow(&next), Err(InstallError::TwoStatements { serial: 1, .. })));
+    world.folder.restarted(3).unwrap();
+    // The version that is here under that number is another one: it makes way, and this one is fetched.
+    assert!(matches!(world.follow(&next), Err(InstallError::Missing { .. })));
+    world.follow(&next).unwrap();
+    assert_eq!(world.current(), Some(2));
+    // Under the same restart it is held to what it says now.
+    for restart in [3, 2] {
+        world.folder.restarted(restart).unwrap();
+        let twice = world.sign(Manifest { created: 6, ..next.claimed().clone() });
+        assert!(matches!(world.follow(&twice), Err(InstallError::TwoStatements { serial: 1, .. })));
+    }
+    world.folder.change_coordinator().unwrap();
+    let first = world.sign(Manifest { serial: 0, ..next.claimed().clone() });
+    world.follow(&first).unwrap();
+}
+
+#[test]
 fn a_channel_that_goes_back_is_followed() {
     let mut world = World::new();
     for version in [1, 2, 3] {

@@ -47,6 +47,9 @@ pub(crate) struct Enrol {
     /// A folder of code to train on, for the settings; may be given several times
     #[arg(long)]
     code: Vec<PathBuf>,
+    /// Make another client of a folder that is one's already; what it has spent stays spent. The coordinator is the one of its settings
+    #[arg(long)]
+    anew: bool,
     /// Ask once, and leave with code 3 where the identity root has not decided yet
     #[arg(long)]
     once: bool,
@@ -64,7 +67,8 @@ impl Enrol {
         let folder = Folder::open(&self.home)?;
         let settings = self.settings()?;
         let server = settings.server(&self.home)?;
-        let mut enrolment = Enrolment::begin(&folder, self.token.as_deref(), &mut UnwrapErr(SysRng))?;
+        let mut enrolment =
+            Enrolment::begin(&folder, self.token.as_deref(), self.anew, &mut UnwrapErr(SysRng))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut told = false;
         loop {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use tacit_client::accounts::Accounts;
 use tacit_client::daemon::{PAUSED, State, Status};
 use tacit_client::folder::Folder;
-use tacit_client::ledger::Contradiction;
+use tacit_client::ledger::{About, Contradiction};
 use tacit_client::settings::Settings;
+use tacit_proto::fleet::RoundName;
 
 use super::home::{Home, ago};
 use super::say;
@@ -93,6 +94,15 @@ impl ShowStatus {
                 say(&format!("    stays out: {why}"))?;
             }
         }
+        if status.restart > 0 {
+            say(&format!(
+                "  the coordinator was restored from a backup; its ledger goes on from restart {}",
+                status.restart
+            ))?;
+        }
+        if !status.lost.is_empty() {
+            say(&format!("  lost in that, and spent all the same: {}", status.lost.join(", ")))?;
+        }
         if !status.awaiting.is_empty() {
             say(&format!("  the ledger has yet to say how it ended: {}", status.awaiting.join(", ")))?;
         }
@@ -101,7 +111,14 @@ impl ShowStatus {
         }
         if let Some(found) = contradiction {
             say(&format!("  CONTRADICTION, {}: {}", ago(found.at), found.problem))?;
-            say("  It takes part in nothing. `tacit-client resume --despite-contradiction` ends that.")?;
+            if found.about == About::Head {
+                say(
+                    "  It takes part in nothing until the identity root has signed a restart of the ledger.",
+                )?;
+            } else {
+                say("  It takes part in nothing.")?;
+            }
+            say("  `tacit-client resume --despite-contradiction` ends that.")?;
         }
         Ok(())
     }
@@ -163,6 +180,7 @@ struct ParticipationView {
     at: u64,
     epsilon: f64,
     outcome_awaited: bool,
+    lost_by_restart: Option<u32>,
 }
 
 impl ShowBudget {
@@ -171,8 +189,7 @@ impl ShowBudget {
         let Some(accounts) = Accounts::peek(home)? else {
             bail!("nothing was spent: `tacit-client run` has not run here yet");
         };
-        let awaiting = accounts.awaiting;
-        let mut budget = accounts.budget;
+        let mut budget = accounts.budget.clone();
         // The owner's limits as they are now; a client that runs takes them up when it starts again.
         if let Ok(settings) = Settings::read(home) {
             budget = budget.with_limits(settings.limits.into())?;
@@ -189,9 +206,11 @@ impl ShowBudget {
                 round,
                 at: debit.at,
                 epsilon: budget.cost_of(debit)?,
-                outcome_awaited: awaiting
+                outcome_awaited: accounts
+                    .awaiting
                     .iter()
                     .any(|awaiting| awaiting.task == *task && awaiting.round == round),
+                lost_by_restart: accounts.lost_by(&RoundName { task: task.clone(), round }),
             });
         }
         let spent_in_period = budget.spent_in_period()?;
@@ -230,7 +249,11 @@ fn show(view: &BudgetView) -> anyhow::Result<()> {
         say(&format!("  on task {task}: {text}"))?;
     }
     for spent in &view.participations {
-        let outcome = if spent.outcome_awaited { ", outcome awaited" } else { "" };
+        let outcome = match spent.lost_by_restart {
+            Some(restart) => format!(", not in the ledger since restart {restart}"),
+            None if spent.outcome_awaited => ", outcome awaited".to_owned(),
+            None => String::new(),
+        };
         say(&format!(
             "    round {} of {}, {}: {:.4} alone{outcome}",
             spent.round,

@@ -1,9 +1,9 @@
 //! A contact with the coordinator: what it says is checked, stored, and done. Must never act on a plan, a manifest or a ledger
 //! whose signature was not verified.
 
-use super::{Daemon, EPOCH, EPOCH_FILE, Fault, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
-use crate::folder::Kind;
-use crate::ledger::Verdict;
+use super::{Daemon, EPOCH, EPOCH_FILE, Fault, LONGEST, REVOCATIONS, REVOCATIONS_FILE, TaskStatus, now};
+use crate::folder::{FolderError, Kind};
+use crate::ledger::{About, Verdict};
 use crate::participant::{Member, admit, check_place};
 use crate::round::{Round, RoundError};
 use crate::training::Job;
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tacit_aggregation::identity::{Membership, NewestEpoch};
 use tacit_aggregation::params::TaskName;
-use tacit_proto::fleet::{CheckIn, MAX_ANNOUNCED, Offer, RoundName};
-use tacit_proto::ledger::{MAX_ROUNDS, Prove};
+use tacit_proto::fleet::{CheckIn, CheckedIn, MAX_ANNOUNCED, Offer, ReadyUpdate, RoundName};
+use tacit_proto::ledger::{LedgerProof, MAX_ROUNDS, Prove};
 use tacit_proto::{RoundPlan, SignedPlan, Wire as _};
 use tokio::time::Instant;
 
@@ -53,17 +53,12 @@ impl Daemon {
         // Whoever is not drawn waits for nothing; the plan of a later period comes with every answer.
         ready.retain(|update| !self.undrawn.contains(&update.task));
         ready.truncate(MAX_ANNOUNCED);
-        let request = CheckIn {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            base_models: vec![self.base.digest],
-            ready,
-            ledger_size: self.ledger.size(),
-            revocations: self.revocations.as_ref().map_or(0, |list| list.number),
-        };
-        let answer = self.line.once(async |client| client.check_in(request).await).await?;
-        self.status.last_contact = Some(now());
+        let answer = self.check_in(ready).await?;
         self.accounts.budget.advance(now());
-        self.ledger.accept(&self.folder, &answer.ledger, now())?;
+        if self.take_ledger(&answer.ledger)? {
+            // There may be another one, and what is offered is for whoever has adopted all of them.
+            return Ok(Duration::ZERO);
+        }
         if let Some(list) = answer.revocations {
             let verified = list.verify(&self.member.root, self.revocations.as_ref());
             verified.map_err(|error| Fault::Refused(error.to_string()))?;
@@ -93,6 +88,56 @@ impl Daemon {
         Ok(Duration::from_millis(answer.retry_after))
     }
 
+    async fn check_in(&mut self, ready: Vec<ReadyUpdate>) -> Result<CheckedIn, Fault> {
+        let request = CheckIn {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            base_models: vec![self.base.digest],
+            ready,
+            ledger_size: self.ledger.size(),
+            revocations: self.revocations.as_ref().map_or(0, |list| list.number),
+            restart: self.ledger.restart_number(),
+        };
+        let answer = self.line.once(async |client| client.check_in(request).await).await?;
+        self.status.last_contact = Some(now());
+        Ok(answer)
+    }
+
+    /// Accepts what is shown of the ledger. Whether a restart was adopted.
+    fn take_ledger(&mut self, proof: &LedgerProof) -> Result<bool, Fault> {
+        let before = self.ledger.size();
+        let adopted = self.ledger.accept(&self.folder, proof, now())?;
+        if let Some(restart) = self.ledger.restart().filter(|_| adopted) {
+            tracing::warn!(restart = restart.number, size = restart.size, before, "the ledger was restarted");
+            self.note_restart()?;
+        }
+        Ok(adopted)
+    }
+
+    /// Notes in the books what the last restart has left behind.
+    pub(super) fn note_restart(&mut self) -> Result<(), FolderError> {
+        let Some(restart) = self.ledger.restart() else { return Ok(()) };
+        if self.accounts.restarted(restart) {
+            self.accounts.store(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// While the coordinator is not believed: whether the identity root lets its ledger go on from where it is.
+    pub(super) async fn look_for_restart(&mut self) -> Result<Duration, Fault> {
+        let contradiction = self.contradiction.take_if(|found| found.about == About::Head);
+        let Some(contradiction) = contradiction else { return Ok(LONGEST) };
+        let answer = self.check_in(Vec::new()).await;
+        let adopts = answer.as_ref().is_ok_and(|answer| self.ledger.would_adopt(&answer.ledger));
+        if !adopts {
+            self.contradiction = Some(contradiction);
+            return answer.map(|_| self.settings.check_in.clamp(LONGEST));
+        }
+        // Before the restart is adopted: a process that dies in between finds the contradiction, or the restart, again.
+        contradiction.put_by(&self.folder)?;
+        self.take_ledger(&answer?.ledger)?;
+        Ok(Duration::ZERO)
+    }
+
     /// Looks up in the ledger what became of the rounds that this client uploaded to.
     async fn settle(&mut self) -> Result<(), Fault> {
         let awaited: Vec<_> = self.accounts.awaiting.iter().take(MAX_ROUNDS).cloned().collect();
@@ -100,15 +145,14 @@ impl Daemon {
             return Ok(());
         }
         let rounds = awaited.iter().map(|awaiting| awaiting.name()).collect();
-        let prove = Prove { since: self.ledger.size(), rounds };
+        let prove = Prove { since: self.ledger.size(), rounds, restart: self.ledger.restart_number() };
         let proof = self.line.once(async |client| client.prove(prove).await).await?;
-        self.ledger.accept(&self.folder, &proof, now())?;
+        self.take_ledger(&proof)?;
         for awaiting in awaited {
             let verdict = self.ledger.judge(&self.folder, &awaiting, &proof, now())?;
             if verdict != Verdict::Open {
-                let debited = verdict == Verdict::Debited;
-                tracing::info!(round = %awaiting.name(), debited, "the ledger says how the round ended");
-                self.accounts.awaiting.retain(|other| *other != awaiting);
+                tracing::info!(round = %awaiting.name(), ?verdict, "the ledger says how the round ended");
+                self.accounts.settle(&awaiting, verdict, self.ledger.restart_number());
                 self.accounts.store(&self.folder)?;
             }
         }
@@ -128,6 +172,14 @@ impl Daemon {
         let mut status = TaskStatus { excuse: offer.excuse.clone(), ..TaskStatus::default() };
         status.installed = self.follow(&offer.manifest, &task).await?;
         let training_version = offer.parent.as_ref().unwrap_or(&offer.manifest);
+        if plan.round < self.ledger.first_round() {
+            status.refusal = Some(format!(
+                "round {} has a number from before the ledger was restarted: it may have been used in what was lost",
+                plan.round
+            ));
+            self.status.tasks.insert(task.to_string(), status);
+            return Ok(());
+        }
         if let Err(error) = admit(&offer.plan, &self.member, &self.accounts.budget) {
             status.refusal = Some(error.to_string());
             self.status.tasks.insert(task.to_string(), status);

@@ -30,6 +30,12 @@ pub struct Status {
     pub last_contact: Option<Millis>,
     /// Entries of the ledger, as last seen.
     pub ledger: u64,
+    /// Number of the last restart of the ledger that was adopted; 0 before the first.
+    #[serde(default)]
+    pub restart: u32,
+    /// Rounds that a restart has left behind, and that stay paid, `task/round`.
+    #[serde(default)]
+    pub lost: Vec<String>,
     /// Rounds whose outcome the ledger has not shown yet, `task/round`.
     pub awaiting: Vec<String>,
     /// What there is of each task.

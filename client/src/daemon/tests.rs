@@ -18,10 +18,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tacit_aggregation::identity::{ClientId, IdentityKey, PublicKey, RevocationList};
+use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot, PublicKey, RevocationList};
 use tacit_aggregation::messages::MaskedChunk;
 use tacit_aggregation::{Digest, Step};
 use tacit_model::DecoderConfig;
+use tacit_privacy::ledger::restart::{ROUNDS_APART, Restart};
 use tacit_proto::enrolment::{Credentials as Issued, appointment};
 use tacit_proto::fleet::{
     CheckIn, CheckedIn, Download, DownloadPart, MAX_PART_BYTES, Offer, Receive, Received, Report, Reported,
@@ -66,6 +67,8 @@ struct Fake {
     vectors: u32,
     /// Whether the round is over without the client.
     closed: bool,
+    /// Number of the round.
+    round: u64,
     /// Calls whose answers the client would take compressed.
     compressible: BTreeSet<&'static str>,
 }
@@ -112,6 +115,7 @@ impl Server {
             losses: 0,
             vectors: 0,
             closed: false,
+            round: 1,
             compressible: BTreeSet::new(),
         })))
     }
@@ -190,14 +194,14 @@ impl Fake {
             return if *first == messages { Ok(()) } else { Err(Status::already_exists("another message")) };
         }
         if step == Step::Advertise {
-            self.book.reserve(1, self.plan.claimed_digest());
+            self.book.reserve(self.round, self.plan.claimed_digest());
         }
         let next = self.coordinator.take(&messages);
         self.handed_in.push((step, messages));
         self.begun.extend(next);
         if step == Step::Unmask {
             let debited: &[u64] = if self.forgets { &[17, 27, 37, 47] } else { &[7, 17, 27, 37, 47] };
-            self.book.end(1, Ends::Commit(debited));
+            self.book.end(self.round, Ends::Commit(debited));
         }
         Ok(())
     }
@@ -221,7 +225,7 @@ impl Fleet for Server {
                 excuse: over.then(|| "its update is in".to_owned()),
                 membership: state.world.members[0].membership.clone(),
             };
-            let ledger = state.book.prove(request.ledger_size, &[]);
+            let ledger = state.book.prove_after(request.ledger_size, &[], request.restart);
             state.check_ins.push(request);
             let offers = vec![offer];
             CheckedIn { now: NOW, ledger, offers, retry_after: 20, revocations: state.revocations.clone() }
@@ -302,9 +306,9 @@ impl Fleet for Server {
     async fn prove(&self, request: Request<Prove>) -> Result<Response<LedgerProof>, Status> {
         self.note("prove", &request);
         self.trouble()?;
-        let Prove { since, rounds } = request.into_inner();
+        let Prove { since, rounds, restart } = request.into_inner();
         let rounds: Vec<u64> = rounds.iter().map(|name| name.round).collect();
-        Ok(Response::new(self.with(|state| state.book.prove(since, &rounds))))
+        Ok(Response::new(self.with(|state| state.book.prove_after(since, &rounds, restart))))
     }
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
@@ -330,10 +334,14 @@ fn plan_of(world: &World, round: u64) -> RoundPlan {
 }
 
 fn settings() -> Settings {
+    settings_with("epsilon = 50.0")
+}
+
+fn settings_with(epsilon: &str) -> Settings {
     let sample = include_str!("../../../docs/client.toml");
     let quick = sample.replace("shortest = 1", "shortest = 0").replace("longest = 900", "longest = 1");
     let lax = quick.replace("n_min = 10", "n_min = 3").replace("corrupt_bp = 500", "corrupt_bp = 0");
-    let lax = lax.replace("epsilon = 8.0", "epsilon = 50.0").replace("epsilon = 2.0", "epsilon = 50.0");
+    let lax = lax.replace("epsilon = 8.0", epsilon).replace("epsilon = 2.0", "epsilon = 50.0");
     Settings::parse(&lax.replace("delta = 1e-6", "delta = 1e-5"), Path::new("client.toml")).expect("good")
 }
 
@@ -360,22 +368,26 @@ struct Machine {
 
 impl Machine {
     fn new(trained: bool) -> Self {
-        let path = tempfile::tempdir().expect("a folder");
+        let machine = Self { path: tempfile::tempdir().expect("a folder") };
         if trained {
-            let folder = Folder::open(path.path()).expect("new");
-            let delta = Zeroizing::new(delta(0));
-            let update = Update {
-                task: task(),
-                parent: PARENT,
-                recipe: plan_of(&World::new(), 1).recipe(),
-                trained_at: NOW,
-                tokens: 1,
-                losses: [2.0, 1.0],
-                delta,
-            };
-            update.store(&folder).expect("written");
+            machine.train();
         }
-        Self { path }
+        machine
+    }
+
+    /// Has an update ready.
+    fn train(&self) {
+        let delta = Zeroizing::new(delta(0));
+        let update = Update {
+            task: task(),
+            parent: PARENT,
+            recipe: plan_of(&World::new(), 1).recipe(),
+            trained_at: NOW,
+            tokens: 1,
+            losses: [2.0, 1.0],
+            delta,
+        };
+        update.store(&self.folder()).expect("written");
     }
 
     fn folder(&self) -> Folder {
@@ -384,11 +396,20 @@ impl Machine {
 
     /// Runs until something is so, and stops.
     async fn run(&self, server: &Server, until: impl Fn(&Path) -> bool) -> Result<(), DaemonError> {
+        self.run_with(server, settings(), until).await
+    }
+
+    async fn run_with(
+        &self,
+        server: &Server,
+        settings: Settings,
+        until: impl Fn(&Path) -> bool,
+    ) -> Result<(), DaemonError> {
         let channel = server.serve().await;
         let credentials = server.with(|state| credentials(&state.world));
         let (tell, stop) = watch::channel(false);
         let base = Base { digest: BASE_MODEL, config: DecoderConfig::new(300, 16, 1, 2, 1, 32) };
-        let daemon = Daemon::new(self.folder(), settings(), &credentials, base, channel, stop)?;
+        let daemon = Daemon::new(self.folder(), settings, &credentials, base, channel, stop)?;
         let watched = async {
             for _ in 0..2000 {
                 if until(self.path.path()) {
@@ -583,17 +604,153 @@ async fn a_coordinator_rolled_back_is_reported_once_and_left_alone() {
     let reported = |_: &Path| server.with(|state| !state.reports.is_empty());
     machine.run(&server, reported).await.expect("it stops when told");
     assert_eq!(machine.shown().ledger, 2, "what it saw stays seen");
-    let check_ins = server.with(|state| {
+    server.with(|state| {
         assert!(state.reports[0].problem.contains("rolled back"), "{:?}", state.reports);
-        state.check_ins.len()
+        (state.check_ins, state.handed_in) = (Vec::new(), Vec::new());
     });
     let out = |path: &Path| {
         Shown::read(path).ok().flatten().is_some_and(|shown| shown.state == State::Contradiction)
     };
     machine.run(&server, out).await.expect("it stops when told");
-    server.with(|state| assert_eq!((state.reports.len(), state.check_ins.len()), (1, check_ins)));
+    // It asks now and then whether there is a restart, and for nothing else.
+    let asked = |_: &Path| server.with(|state| state.check_ins.len() > 2);
+    machine.run(&server, asked).await.expect("it stops when told");
+    server.with(|state| {
+        assert_eq!((state.reports.len(), state.handed_in.len()), (1, 0));
+        let asks = |check_in: &CheckIn| check_in.ready.is_empty() && check_in.ledger_size == 2;
+        assert!(state.check_ins.iter().all(asks), "{:?}", state.check_ins);
+    });
     let found = Contradiction::peek(machine.path.path()).expect("readable").expect("kept");
     assert!(found.reported && !found.evidence.is_empty());
+}
+
+/// A machine whose coordinator was put back to before the round in which it paid, and that has said so.
+async fn rolled_back() -> (Server, Machine) {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    machine.run(&server, settled).await.expect("it runs");
+    server.with(|state| {
+        state.book = Book::new(&state.world.key);
+        (state.handed_in, state.begun, state.packed) = (Vec::new(), Vec::new(), Vec::new());
+    });
+    let reported = |_: &Path| server.with(|state| !state.reports.is_empty());
+    machine.run(&server, reported).await.expect("it stops when told");
+    (server, machine)
+}
+
+#[tokio::test]
+async fn after_a_restart_it_goes_on_and_what_was_lost_stays_spent() {
+    let (server, machine) = rolled_back().await;
+    let first = 2 * ROUNDS_APART;
+    server.with(|state| {
+        let restart = state.book.restart_from(2);
+        state.book.restart(restart, &state.world.root);
+        // Offered under a number that was used before: what would be paid for it was paid already.
+        state.plan = state.world.plan(1);
+    });
+    let refuses = |path: &Path| {
+        let shown = Shown::read(path).ok().flatten().unwrap_or_default();
+        let refusal = shown.tasks.get(task().as_str()).and_then(|status| status.refusal.clone());
+        refusal.is_some_and(|refusal| refusal.contains("before the ledger was restarted"))
+    };
+    machine.run(&server, refuses).await.expect("it runs");
+    let shown = machine.shown();
+    assert_eq!(
+        (shown.ledger, shown.restart, shown.lost.as_slice()),
+        (1, 2, &["rust-completion/1".to_owned()][..])
+    );
+    assert_eq!(Contradiction::peek(machine.path.path()).expect("readable"), None);
+    assert_eq!(machine.folder().list("evidence").expect("readable").len(), 1, "what it saw is kept");
+    server.with(|state| assert_eq!((state.handed_in.len(), state.reports.len()), (0, 1)));
+
+    // A round with a new number: it takes part, and both are in its book.
+    machine.train();
+    server.with(|state| {
+        (state.plan, state.round) = (state.world.plan(first), first);
+        state.coordinator = Coordinator::open(&state.world, &state.plan);
+    });
+    let paid = |path: &Path| {
+        let accounts = Accounts::peek(path).ok().flatten();
+        accounts.is_some_and(|books| books.awaiting.is_empty() && books.budget.debits().len() == 2)
+    };
+    machine.run(&server, paid).await.expect("it runs");
+    let accounts = Accounts::peek(machine.path.path()).expect("good").expect("stored");
+    let rounds: Vec<u64> = accounts.budget.debits().iter().map(|debit| debit.participation.round).collect();
+    assert_eq!(rounds, [1, first]);
+    assert_eq!(accounts.lost.len(), 1, "{:?}", accounts.lost);
+    assert!(machine.shown().epsilon_spent > shown.epsilon_spent, "both count");
+}
+
+#[tokio::test]
+async fn a_limit_that_lost_rounds_have_used_up_stays_used_up() {
+    let (server, machine) = rolled_back().await;
+    server.with(|state| {
+        let restart = state.book.restart_from(1);
+        state.book.restart(restart, &state.world.root);
+        state.plan = state.world.plan(ROUNDS_APART);
+        state.coordinator = Coordinator::open(&state.world, &state.plan);
+        state.round = ROUNDS_APART;
+    });
+    machine.train();
+    let spent = machine.shown().epsilon_spent;
+    // Enough for one round, and not for two.
+    let limit = format!("epsilon = {}", spent * 1.1);
+    let refuses = |path: &Path| {
+        let shown = Shown::read(path).ok().flatten().unwrap_or_default();
+        let refusal = shown.tasks.get(task().as_str()).and_then(|status| status.refusal.clone());
+        refusal.is_some_and(|refusal| refusal.contains("for ever") || refusal.contains("limit"))
+    };
+    machine.run_with(&server, settings_with(&limit), refuses).await.expect("it runs");
+    server.with(|state| assert!(state.handed_in.is_empty(), "nothing leaves the machine"));
+}
+
+#[tokio::test]
+async fn only_the_roots_restart_for_this_coordinator_ends_a_contradiction() {
+    let other = IdentityRoot::generate(&mut ChaCha20Rng::seed_from_u64(9));
+    type Forge = fn(Restart) -> Restart;
+    let forgeries: [(Forge, Option<&IdentityRoot>, &str); 2] = [
+        (|restart| restart, Some(&other), "not signed by the identity root"),
+        (|restart| Restart { coordinator: [7; 32], ..restart }, None, "another coordinator's"),
+    ];
+    for (forge, signer, why) in forgeries {
+        let (server, machine) = rolled_back().await;
+        server.with(|state| {
+            let restart = forge(state.book.restart_from(1));
+            state.book.restart(restart, signer.unwrap_or(&state.world.root));
+            state.check_ins.clear();
+        });
+        let asked = |_: &Path| server.with(|state| state.check_ins.len() > 2);
+        machine.run(&server, asked).await.expect("it stops when told");
+        let shown = machine.shown();
+        assert_eq!((shown.ledger, shown.restart, shown.lost.len()), (2, 0, 0), "{why}");
+        assert!(Contradiction::peek(machine.path.path()).expect("readable").is_some(), "{why}");
+        // And to whom it is shown from the first it excuses nothing either.
+        machine.folder().shred("contradiction").expect("shredded");
+        let reported = |_: &Path| server.with(|state| state.reports.len() == 2);
+        machine.run(&server, reported).await.expect("it stops when told");
+        let problem = server.with(|state| state.reports[1].problem.clone());
+        assert!(problem.contains("rolled back") && problem.contains(why), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_does_not_end_what_only_the_owner_may() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    server.with(|state| state.forgets = true);
+    let reported = |_: &Path| server.with(|state| !state.reports.is_empty());
+    machine.run(&server, reported).await.expect("it stops when told");
+    server.with(|state| {
+        state.book = Book::new(&state.world.key);
+        let restart = state.book.restart_from(1);
+        state.book.restart(restart, &state.world.root);
+        state.check_ins.clear();
+    });
+    let out = |path: &Path| {
+        Shown::read(path).ok().flatten().is_some_and(|shown| shown.state == State::Contradiction)
+    };
+    machine.run(&server, out).await.expect("it stops when told");
+    server.with(|state| assert!(state.check_ins.is_empty(), "it asks for none"));
+    let found = Contradiction::peek(machine.path.path()).expect("readable").expect("kept");
+    assert!(found.problem.contains("not among those debited"), "{found:?}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ impl Daemon {
             };
         }
         let folder = or_say!(AdapterFolder::open(self.folder.path(), task));
+        or_say!(folder.restarted(self.ledger.restart_number()));
         let coordinator = self.member.coordinator;
         match or_say!(folder.consider(signed, &coordinator, &self.base.digest)) {
             Wanted::Nothing | Wanted::Pinned => {}

@@ -1,9 +1,12 @@
 //! A coordinator that lies about its ledger is caught, and what shows it is kept.
 
-use super::{Contradiction, LedgerError, PATIENCE, Verdict, Watch};
+use super::{About, Contradiction, LedgerError, PATIENCE, Verdict, Watch};
 use crate::accounts::Awaiting;
-use crate::folder::Folder;
+use crate::folder::{Folder, Kind};
 use crate::testing::{Book, Ends, NOW, World, task};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use tacit_aggregation::identity::IdentityRoot;
 use tacit_privacy::ledger::head::SignedHead;
 use tacit_proto::CoordinatorKey;
 
@@ -30,13 +33,13 @@ impl Setup {
         let folder = Folder::open(root.path()).expect("new");
         let client = world.members[0].certificate.client;
         assert_eq!(client.0, CLIENT);
-        let watch = Watch::load(&folder, world.key.public_key(), client).expect("fresh");
+        let watch = Watch::load(&folder, world.keys(), client).expect("fresh");
         Self { folder, book: Book::new(&world.key), watch, world, _root: root }
     }
 
     fn again(&self) -> Watch {
         let client = self.world.members[0].certificate.client;
-        Watch::load(&self.folder, self.world.key.public_key(), client).expect("stored")
+        Watch::load(&self.folder, self.world.keys(), client).expect("stored")
     }
 
     fn judge(&mut self, awaiting: &Awaiting, now: u64) -> Result<Verdict, LedgerError> {
@@ -64,8 +67,8 @@ fn an_honest_ledger_says_how_each_round_ended() {
         setup.book.reserve(round, PLAN);
         assert_eq!(setup.judge(&awaiting(round, true), NOW).expect("honest"), Verdict::Open);
         let (ends, unmasked, verdict) = match round {
-            1 => (Ends::Commit(&COHORT), true, Verdict::Debited),
-            2 => (Ends::Forfeit(&COHORT[..4]), true, Verdict::Debited),
+            1 => (Ends::Commit(&COHORT), true, Verdict::Debited(1)),
+            2 => (Ends::Forfeit(&COHORT[..4]), true, Verdict::Debited(3)),
             3 => (Ends::Commit(&COHORT[1..]), false, Verdict::Spared),
             _ => (Ends::Release, false, Verdict::Spared),
         };
@@ -140,7 +143,7 @@ fn lists_and_entries_that_do_not_belong_are_caught() {
     let good = setup.book.prove(0, &[1, 2]);
     setup.watch.accept(&setup.folder, &good, NOW).expect("honest");
     let judge = |proof: &_| setup.watch.judge(&setup.folder, &awaiting(1, true), proof, NOW);
-    assert_eq!(judge(&good).expect("honest"), Verdict::Debited);
+    assert_eq!(judge(&good).expect("honest"), Verdict::Debited(1));
     // Other participants than the entry commits to, one of them not even missing.
     let mut padded = good.clone();
     padded.rounds[0].participants[4].0 += 1;
@@ -198,4 +201,113 @@ fn a_stranger_s_head_proves_nothing() {
     let refused = setup.watch.accept(&setup.folder, &stranger.prove(0, &[]), NOW).expect_err("unsigned");
     assert!(matches!(refused, LedgerError::Unsigned(_)), "{refused}");
     assert_eq!(Contradiction::load(&setup.folder).expect("readable"), None);
+}
+
+/// A client that paid in two rounds, and its coordinator, put back to after the first.
+fn put_back() -> (Setup, Book) {
+    let mut setup = Setup::new();
+    setup.book.reserve(1, PLAN);
+    setup.book.end(1, Ends::Commit(&COHORT));
+    let backup = setup.book.clone();
+    setup.book.reserve(2, PLAN);
+    setup.book.end(2, Ends::Commit(&COHORT));
+    assert_eq!(setup.judge(&awaiting(2, true), NOW).expect("honest"), Verdict::Debited(3));
+    (setup, backup)
+}
+
+#[test]
+fn a_restart_is_adopted_once_and_lost_rounds_are_told_from_missing_debits() {
+    let (mut setup, backup) = put_back();
+    setup.book = backup.clone();
+    assert_eq!(setup.caught(&awaiting(1, true), NOW).about, About::Head);
+    setup.book.restart(setup.book.restart_from(1), &setup.world.root);
+    let proof = setup.book.prove_after(4, &[1, 2], 0);
+    assert!(setup.watch.would_adopt(&proof) && !setup.watch.would_adopt(&setup.book.prove(4, &[])));
+    assert!(setup.watch.accept(&setup.folder, &proof, NOW).expect("the root's"));
+    assert!(!setup.watch.would_adopt(&proof), "once");
+    let judged = |setup: &Setup, round, unmasked, later| {
+        let proof = setup.book.prove(setup.watch.size(), &[round]);
+        setup.watch.judge(&setup.folder, &awaiting(round, unmasked), &proof, NOW + later)
+    };
+    assert_eq!(judged(&setup, 1, true, 0).expect("before the backup"), Verdict::Debited(1));
+    for (unmasked, later) in [(true, 0), (false, 0), (true, PATIENCE + 1), (false, PATIENCE + 1)] {
+        assert_eq!(judged(&setup, 2, unmasked, later).expect("lost"), Verdict::Lost);
+    }
+    let first = setup.watch.first_round();
+    for round in [first - 1, first] {
+        assert_eq!(judged(&setup, round, true, 0).ok(), (round < first).then_some(Verdict::Lost), "{round}");
+    }
+    let again = setup.again();
+    assert_eq!((again.size(), again.restart_number(), again.restart()), (3, 1, setup.watch.restart()));
+
+    // The same number for another head is a fork of the root's, and no restart ends that.
+    let mut forked = Book::new(&setup.world.key);
+    forked.restart(forked.restart_from(1), &setup.world.root);
+    let refused = setup.watch.accept(&setup.folder, &forked.prove_after(3, &[], 0), NOW);
+    let Err(LedgerError::Contradiction(found)) = refused else { panic!("{refused:?}") };
+    assert!(found.problem.contains("two restarts with the number 1"), "{found:?}");
+    assert_eq!(found.about, About::Other);
+    let evidence: serde_json::Value = serde_json::from_slice(&found.evidence).expect("JSON");
+    assert!(evidence["adopted"].is_string() && evidence["restart"]["entry"].is_string());
+    // Nor does a restart excuse who goes back a second time.
+    setup.book = backup;
+    assert_eq!(setup.caught(&awaiting(1, true), NOW).about, About::Head);
+    assert_eq!(setup.again().size(), 3);
+}
+
+#[test]
+fn a_restart_that_is_none_is_refused_although_the_ledger_goes_on() {
+    let mut setup = Setup::new();
+    let other = IdentityRoot::generate(&mut ChaCha20Rng::seed_from_u64(9));
+    setup.book.restart(setup.book.restart_from(1), &other);
+    let refused = setup.watch.accept(&setup.folder, &setup.book.prove_after(0, &[], 0), NOW);
+    assert!(matches!(refused, Err(LedgerError::Restart(_))), "{refused:?}");
+    assert_eq!((setup.watch.size(), Contradiction::load(&setup.folder).expect("readable")), (0, None));
+}
+
+#[test]
+fn a_machine_that_dies_while_it_adopts_has_the_old_memory_or_the_new() {
+    let mut states = Vec::new();
+    for at in 1.. {
+        let (setup, mut book) = put_back();
+        book.restart(book.restart_from(1), &setup.world.root);
+        let proof = book.prove_after(4, &[], 0);
+        let (path, world) = (setup.folder.path().to_owned(), setup.world);
+        let client = world.members[0].certificate.client;
+        drop(setup.folder);
+        let dying = Folder::open_until(&path, at).expect("there");
+        let mut watch = Watch::load(&dying, world.keys(), client).expect("stored");
+        let adopted = watch.accept(&dying, &proof, NOW);
+        drop(dying);
+        let folder = Folder::open(&path).expect("there");
+        let mut watch = Watch::load(&folder, world.keys(), client).expect("whole");
+        states.push((watch.size(), watch.restart_number()));
+        assert!([(4, 0), (3, 1)].contains(states.last().expect("pushed")), "{states:?}");
+        // Whichever it is, it goes on.
+        watch
+            .accept(&folder, &book.prove_after(watch.size(), &[], watch.restart_number()), NOW)
+            .expect("the root's");
+        assert_eq!((watch.size(), watch.restart_number()), (3, 1));
+        if adopted.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(states.last(), Some(&(3, 1)));
+}
+
+#[test]
+fn memories_of_earlier_versions_are_read() {
+    let (setup, _) = put_back();
+    let stored = setup.folder.read(super::HEAD_FILE, super::HEAD).expect("readable").expect("stored");
+    setup.folder.write(super::HEAD_FILE, super::HEAD_1, &stored).expect("written");
+    assert_eq!((setup.again().size(), setup.again().restart_number()), (4, 0));
+    setup.folder.write(super::HEAD_FILE, super::HEAD, &stored[1..]).expect("written");
+    let client = setup.world.members[0].certificate.client;
+    assert!(Watch::load(&setup.folder, setup.world.keys(), client).is_err(), "neither one nor the other");
+
+    let before = ("a problem".to_owned(), vec![1_u8, 2], 5_u64, true);
+    setup.folder.store("contradiction", Kind { code: 7, version: 1 }, &before).expect("written");
+    let read = Contradiction::load(&setup.folder).expect("readable").expect("there");
+    let (problem, evidence, at, reported) = before;
+    assert_eq!(read, Contradiction { problem, evidence, at, reported, about: About::Other });
 }

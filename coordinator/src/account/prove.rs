@@ -5,9 +5,10 @@ use super::{Account, Millis};
 use crate::store::{Records, Store, StoreError};
 use tacit_aggregation::Digest;
 use tacit_privacy::ledger::head::{Head, SignedHead};
+use tacit_privacy::ledger::restart::SignedRestart;
 use tacit_proto::CoordinatorKey;
 use tacit_proto::fleet::RoundName;
-use tacit_proto::ledger::{LedgerProof, MAX_ROUNDS, Prove, ProvedEntry, RoundEntries};
+use tacit_proto::ledger::{LedgerProof, MAX_ROUNDS, Prove, ProvedEntry, ProvedRestart, RoundEntries};
 
 impl Account {
     /// The head over all entries that were saved, signed. The batch that [`Account::save`] moved them into must have been
@@ -19,7 +20,7 @@ impl Account {
     }
 
     /// The signed head, the proof that it extends the ledger that the caller saw, and the entries of the rounds that it asks
-    /// about. Rounds that the ledger does not know are left out, and so are those beyond the first [`MAX_ROUNDS`]. A
+    /// about; and the next restart for it. Rounds that the ledger does not know are left out, and so are those beyond the first [`MAX_ROUNDS`]. A
     /// caller that saw more entries than there are gets no proof: it has caught a coordinator that was rolled back.
     ///
     /// # Errors
@@ -35,7 +36,21 @@ impl Account {
         let asked = prove.rounds.iter().take(MAX_ROUNDS);
         let found: Result<Vec<_>, _> = asked.map(|round| self.round_entries(round, store)).collect();
         let rounds = found?.into_iter().flatten().collect();
-        Ok(LedgerProof { head: self.signed_head(key, now), consistency, rounds })
+        let restart = self.restart_after(prove.restart, store)?.map(Box::new);
+        Ok(LedgerProof { head: self.signed_head(key, now), consistency, rounds, restart })
+    }
+
+    /// The first restart with a higher number.
+    fn restart_after(&self, number: u32, store: &dyn Store) -> Result<Option<ProvedRestart>, StoreError> {
+        let mut restarts = self.ledger.restarts().iter().map(SignedRestart::claimed);
+        let Some(restart) = restarts.find(|restart| restart.number > number) else { return Ok(None) };
+        let consistency = self.ledger.tree().consistency(restart.size, self.saved);
+        let Some((inclusion, consistency)) = self.inclusion(restart.size).zip(consistency) else {
+            return Ok(None);
+        };
+        let entry =
+            ProvedEntry { index: restart.size, entry: tables::entry(store, restart.size)?, inclusion };
+        Ok(Some(ProvedRestart { entry, consistency }))
     }
 
     fn round_entries(

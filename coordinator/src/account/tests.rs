@@ -327,7 +327,7 @@ fn clients_are_shown_what_they_ask_for_and_can_check_it() {
             _ => Ok(()),
         }
         .expect("reserved");
-        let prove = Prove { since: witness.size(), rounds: vec![name(round), name(9)] };
+        let prove = Prove { since: witness.size(), rounds: vec![name(round), name(9)], restart: 0 };
         let proof = stored.account.prove(&prove, &stored.store, &key, 100 + round).expect("read");
         witness.accept(proof.head, &proof.consistency).expect("it grew");
         assert_eq!(witness.size(), stored.account.ledger().size());
@@ -346,7 +346,7 @@ fn clients_are_shown_what_they_ask_for_and_can_check_it() {
     }
     // What is not saved yet is in no head.
     stored.account.release(&rust, 3, "late", 0).expect("open");
-    let prove = Prove { since: witness.size(), rounds: vec![name(3)] };
+    let prove = Prove { since: witness.size(), rounds: vec![name(3)], restart: 0 };
     let proof = stored.account.prove(&prove, &stored.store, &key, 200).expect("read");
     assert_eq!(proof.head.verify(&public).expect("signed").size, 5);
     assert_eq!(proof.rounds[0].entries.len(), 1);

@@ -15,6 +15,7 @@ use tacit_proto::adapter::AdapterLayout;
 use tacit_proto::admin::{FullRoster, Order, Role};
 
 use super::remote::Remote;
+use super::restart;
 
 /// Learning tasks.
 #[derive(Debug, Subcommand)]
@@ -209,6 +210,10 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// After `restore`: write the signed head of a data folder that nobody serves, for the identity root
+    Head(restart::LedgerHead),
+    /// Let the ledger of a data folder that nobody serves go on, with what `identity restart` signed
+    Restart(restart::LedgerRestart),
 }
 
 /// A command about one task.
@@ -362,8 +367,11 @@ impl TokenCommand {
 
 impl LedgerCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Export { file, remote } = self;
-        show(&remote, Order::ExportLedger(file))
+        match self {
+            Self::Export { file, remote } => show(&remote, Order::ExportLedger(file)),
+            Self::Head(command) => command.run(),
+            Self::Restart(command) => command.run(),
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tacit_aggregation::identity::{ClientId, Rate};
 use tacit_coordinator::files::write_json;
-use tacit_coordinator::identity::{Admission, EpochRequest, Issued, Office, Revocations};
+use tacit_coordinator::identity::{
+    Admission, EpochRequest, Issued, Office, RestartForm, RestoredHead, Revocations,
+};
 
 use super::text::moment;
 use super::{answer, now, secrets};
@@ -79,6 +81,21 @@ enum IdentityCommand {
         clients: Vec<ClientId>,
         /// File to write, for the coordinator
         #[arg(long, default_value = "revocations.json")]
+        out: PathBuf,
+    },
+    /// Let a coordinator's ledger go on after it was restored from a backup
+    ///
+    /// Every client goes back to that ledger once. What it has spent meanwhile stays spent in its own book, but nowhere else: sign no
+    /// more restarts than there were restored backups.
+    Restart {
+        /// The file from the coordinator's machine, as `ledger head` wrote it
+        #[arg(long)]
+        head: PathBuf,
+        /// Number of the last restart, where another root has signed that
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..4_000_000_000))]
+        after: u32,
+        /// File to write, for the coordinator
+        #[arg(long, default_value = "restart.json")]
         out: PathBuf,
     },
     /// Show who was admitted, until when, and who is revoked
@@ -182,6 +199,17 @@ impl Identity {
                 let count = list.clients.len();
                 write_json(&out, &Revocations::from(list))?;
                 done(Some(count), &out, format!("revoked in all  {count} clients"))
+            }
+            IdentityCommand::Restart { head, after, out } => {
+                let head: RestoredHead = read(&head)?;
+                let restart = office.restart(&head, after)?;
+                write_json(&out, &restart)?;
+                let (coordinator, time) = (hex::encode(head.coordinator), day(head.time / 1000));
+                let RestartForm { number, size, .. } = restart;
+                let text = format!(
+                    "signed restart {number}  coordinator {coordinator}\nIts ledger goes on from {size} entries, as signed on {time}."
+                );
+                done(None, &out, text)
             }
             IdentityCommand::List => list(&office, now, json),
             IdentityCommand::Roster { epoch: number, days, period_minutes, rate, early, out } => {

@@ -12,7 +12,7 @@ use crate::optimizer::OptimizerState;
 use crate::plan::{RosterSettings, RoundStart};
 use crate::publication::PublicationError;
 use crate::roster::{Listed, ListedError, MAX_ROSTERS, Rolls, Rosters};
-use crate::round::{Driver, TaskState};
+use crate::round::{Driver, RestoreError, TaskState};
 use crate::store::{Batch, Records, StoreError};
 use crate::task::{SettingsError, TaskSettings};
 use crate::vectors::{VectorError, VectorFolder};
@@ -160,7 +160,8 @@ impl Engine {
             entries: self.account.ledger().size(),
             ..Recovery::default()
         };
-        for (name, row) in records.scan::<Tasks>(&(), None, usize::MAX)? {
+        for (name, mut row) in records.scan::<Tasks>(&(), None, usize::MAX)? {
+            row.next_round = row.next_round.max(self.account.ledger().first_round());
             let settings = settings_of(&name, &row)?;
             let state = records.get::<States>(&name)?.ok_or_else(|| EngineError::State {
                 task: name.clone(),
@@ -228,10 +229,23 @@ impl Engine {
         })?;
         let noise = row.noise.map(|bytes| NoiseKey::from_bytes(&bytes));
         let planned = Planned::new(signed, round, noise, row.planned, &self.setup.key.public_key());
+        // Of the time before a restart nothing goes on: clients may have seen it end.
+        let restarted = round < self.account.ledger().first_round();
         let Some(since) = since else {
-            task.plan = Some(planned);
+            if restarted {
+                self.batch.delete::<Rounds>(&(name, round));
+            } else {
+                task.plan = Some(planned);
+            }
             return Ok(None);
         };
+        if restarted {
+            let why = RestoreError::Restarted { round };
+            task.plan = Some(planned);
+            task.give_up(round, &why, now, &mut self.parts().1);
+            let problem = Some(why.to_string());
+            return Ok(Some(Recovered { task: name, round, step: "failed", problem }));
+        }
         let mut journal = Vec::new();
         let store = Arc::clone(&self.setup.store);
         // The records of one round, which the session holds in memory as well.
@@ -277,6 +291,7 @@ impl Engine {
         let optimizer = OptimizerState::new(settings.optimizer.clone(), adapter.values().len())
             .map_err(|error| impossible(&error))?;
         let state = TaskState { adapter, optimizer };
+        let next_round = self.account.ledger().first_round().max(1);
         // Better now than at its first round.
         let key = &self.setup.key;
         let noise = settings.plan.central.map(|_| NoiseKey::generate(&mut self.rng));
@@ -286,10 +301,11 @@ impl Engine {
         });
         let roster = roster.transpose().map_err(|error: String| Refused::Impossible(error))?;
         let noise = noise.as_ref();
-        let start = RoundStart { noise, roster, ..RoundStart::new(1, &state.adapter, &self.account) };
+        let start =
+            RoundStart { noise, roster, ..RoundStart::new(next_round, &state.adapter, &self.account) };
         settings.plan.plan(start, key).map_err(|error| impossible(&error))?;
         let text = serde_json::to_string(&settings).map_err(|error| impossible(&error))?;
-        let row = TaskRow { settings: text, paused, next_round: 1, committed: 0, last_end: 0 };
+        let row = TaskRow { settings: text, paused, next_round, committed: 0, last_end: 0 };
         let task = Task::new(settings, row, state);
         self.with_tools(|tools| {
             task.publish(None, now, tools);

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use rand_core::CryptoRng;
 use tacit_aggregation::identity::{ClientId, IdentityRoot, PublicKey, RevocationError, RevocationList};
+use tacit_privacy::ledger::head::HeadError;
+use tacit_privacy::ledger::restart::Restart;
 use tacit_proto::Wire as _;
 use tacit_proto::enrolment::appointment;
 use zeroize::Zeroizing;
 
 use super::folder::{Folder, FolderError};
 use super::forms::{Admission, Appointment, Issued, Revocations};
+use super::restarts::{RestartForm, RestoredHead};
 use super::x509;
 
 mod roster;
@@ -24,6 +27,8 @@ const KEY: &str = "root.key";
 const ISSUED: &str = "issued.jsonl";
 /// The newest list of revoked clients.
 const REVOKED: &str = "revoked.json";
+/// One JSON object a line: every restart that was signed. The last line has the highest number.
+const RESTARTS: &str = "restarts.jsonl";
 
 /// Why the identity root does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +112,9 @@ pub enum OfficeError {
         /// The last epoch with a roster.
         last: u64,
     },
+    /// The head is not the coordinator's that it names.
+    #[error("{0}; export the head again with `tacit-coordinator ledger head`")]
+    Head(#[from] HeadError),
     /// The list of revoked clients is not this root's.
     #[error(transparent)]
     Revocations(#[from] RevocationError),
@@ -292,6 +300,23 @@ impl Office {
             }
         }
         Ok(&self.revoked)
+    }
+
+    /// Signs that a coordinator's ledger goes on from a head that was restored from a backup, under a number that no restart had: one above the last
+    /// that this root has signed, and above `after`, which an earlier root has.
+    ///
+    /// # Errors
+    /// [`OfficeError::Head`], [`OfficeError::Folder`].
+    pub fn restart(&self, restored: &RestoredHead, after: u32) -> Result<RestartForm, OfficeError> {
+        let head = restored.verify()?;
+        let signed: Vec<RestartForm> = self.folder.read_lines(RESTARTS)?;
+        let last = signed.last().map_or(0, |restart| restart.number).max(after);
+        let number = last.checked_add(1).expect("nobody signs four billion of them");
+        let restart = Restart { coordinator: restored.coordinator, number, size: head.size, root: head.root };
+        let form = RestartForm::from(restart.signed(self.root.sign(&restart.payload()).0));
+        // Before anybody has it: no number is given twice.
+        self.folder.append(RESTARTS, std::slice::from_ref(&form))?;
+        Ok(form)
     }
 
     /// What a request was answered with, most lately.
@@ -499,6 +524,34 @@ mod tests {
         let other = Appointment { coordinator: admission(8).identity_key, ..appointed };
         assert!(other.verify().is_err());
         assert!(matches!(office.appoint([0; 32]), Err(OfficeError::Coordinator { .. })));
+    }
+
+    #[test]
+    fn no_two_restarts_have_one_number() {
+        use tacit_privacy::ledger::restart::SignedRestart;
+        let (folder, office, mut rng) = office(8);
+        let key = tacit_proto::CoordinatorKey::generate(&mut rng);
+        let head = key.sign_head(tacit_privacy::ledger::head::Head { size: 9, root: [4; 32], time: 5 });
+        let head = RestoredHead::new(key.public_key().0, &head).unwrap();
+        let restart = |office: &Office, after| {
+            let form = office.restart(&head, after).unwrap();
+            let signed = SignedRestart::from(form);
+            let restart = *signed.verify(&office.public_key().0).unwrap();
+            assert_eq!((restart.coordinator, restart.size, restart.root), (head.coordinator, 9, [4; 32]));
+            restart.number
+        };
+        assert_eq!([restart(&office, 0), restart(&office, 0)], [1, 2], "for the same head, too");
+        drop(office);
+        let office = Office::open(&folder.path().join("root")).unwrap();
+        assert_eq!([restart(&office, 0), restart(&office, 7), restart(&office, 1)], [3, 8, 9]);
+        for wrong in [
+            RestoredHead { size: 8, ..head.clone() },
+            RestoredHead { root: [5; 32], ..head.clone() },
+            RestoredHead { coordinator: [5; 32], ..head.clone() },
+        ] {
+            assert!(matches!(office.restart(&wrong, 0), Err(OfficeError::Head(_))), "{wrong:?}");
+        }
+        assert_eq!(restart(&office, 0), 10, "what was refused has no number");
     }
 
     #[test]

@@ -76,7 +76,13 @@ pub fn examine(data: &DataFolder) -> Result<Diagnosis, DataError> {
         "ledger",
         account.as_ref().map(|account| {
             let open = account.reservations().count();
-            format!("{} entries, each follows the one before; {open} reservations", account.ledger().size())
+            let (size, restarts) = (account.ledger().size(), account.ledger().restarts());
+            let last =
+                restarts.last().map(|restart| format!("; goes on from restart {}", restart.claimed().number));
+            format!(
+                "{size} entries, each follows the one before; {open} reservations{}",
+                last.unwrap_or_default()
+            )
         }),
     );
     let records = Records(store.as_ref());

@@ -82,13 +82,13 @@ impl FleetService {
         Arc::clone(&self.engine.board().borrow())
     }
 
-    /// The ledger for somebody who saw one of this size.
-    async fn ledger(&self, board: &Board, since: u64) -> Result<LedgerProof, Status> {
+    /// The ledger for somebody who saw one of this size, and adopted this restart.
+    async fn ledger(&self, board: &Board, since: u64, restart: u32) -> Result<LedgerProof, Status> {
         match board.ledger {
-            Some((head, size)) if size == since => {
-                Ok(LedgerProof { head, consistency: Vec::new(), rounds: Vec::new() })
+            Some((head, size)) if size == since && board.restart <= restart => {
+                Ok(LedgerProof { head, consistency: Vec::new(), rounds: Vec::new(), restart: None })
             }
-            _ => self.prove_since(Prove { since, rounds: Vec::new() }).await,
+            _ => self.prove_since(Prove { since, rounds: Vec::new(), restart }).await,
         }
     }
 
@@ -149,7 +149,7 @@ impl Fleet for FleetService {
         if !ready.is_empty() {
             self.engine.ready(client, ready).map_err(|error| refused(&error))?;
         }
-        let ledger = self.ledger(&board, check_in.ledger_size).await?;
+        let ledger = self.ledger(&board, check_in.ledger_size, check_in.restart).await?;
         let excluded = Arc::clone(&self.excluded.borrow());
         let revocations = excluded.revoked().filter(|list| list.number > check_in.revocations).cloned();
         Ok(Response::new(CheckedIn { now: (self.clock)(), ledger, offers, retry_after, revocations }))

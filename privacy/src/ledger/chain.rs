@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::restart::{Restart, SignedRestart};
 use super::tree::Tree;
 use super::{Commit, Debit, EMPTY_HEAD, Entry, Event, Hash, LedgerError, Problem, Reserve, Task};
 use crate::accountant::epsilon_spent;
@@ -16,6 +17,8 @@ pub struct Ledger {
     tree: Tree,
     tasks: BTreeMap<Task, Last>,
     open: BTreeMap<(Task, u64), Open>,
+    /// In order; each is the entry whose place is its size.
+    restarts: Vec<SignedRestart>,
 }
 
 /// What the next entry of a task depends on.
@@ -137,6 +140,32 @@ impl Ledger {
         LedgerError::Refused { index: self.size(), task: entry.task.clone(), round: entry.round, problem }
     }
 
+    /// The restarts, oldest first. The place of each is its size.
+    #[must_use]
+    pub fn restarts(&self) -> &[SignedRestart] {
+        &self.restarts
+    }
+
+    /// The first round, of any task, that may be opened: after a restart none whose number may have been used in what was lost.
+    #[must_use]
+    pub fn first_round(&self) -> u64 {
+        self.last_restart().map_or(0, Restart::first_round)
+    }
+
+    /// Appends a restart: the ledger goes on from here.
+    ///
+    /// # Errors
+    /// As [`Self::append`], when it is for another ledger, or not later than every earlier one. Whose signature it has is not looked
+    /// at.
+    pub fn append_restart(&mut self, time: u64, signed: SignedRestart) -> Result<Entry, LedgerError> {
+        let round = signed.claimed().first_round();
+        self.append(time, SignedRestart::task(), round, Event::Restart(signed))
+    }
+
+    fn last_restart(&self) -> Option<&Restart> {
+        self.restarts.last().map(SignedRestart::claimed)
+    }
+
     /// Everything about an entry but its cost.
     fn check(&self, entry: &Entry) -> Result<(), Problem> {
         if entry.previous != self.head() {
@@ -150,15 +179,37 @@ impl Ledger {
                 (commit.debit.reservation, Some(&commit.debit))
             }
             Event::Forfeit(debit) => (debit.reservation, Some(debit)),
+            Event::Restart(signed) => return self.check_restart(entry, signed.claimed()),
         };
         let open = self.open_round(&entry.task, entry.round).ok_or(Problem::NotOpen)?;
         if stated != open.index {
             return Err(Problem::OtherReservation { stated, due: open.index });
         }
+        // How it ended in what was lost nobody can know from here.
+        if let Some(restart) = self.last_restart().filter(|restart| open.index < restart.size) {
+            return Err(Problem::BeforeRestart { number: restart.number });
+        }
         debit.map_or(Ok(()), |debit| check_terms(debit, &open.reserve))
     }
 
+    fn check_restart(&self, entry: &Entry, restart: &Restart) -> Result<(), Problem> {
+        let last = self.last_restart().map_or(0, |last| last.number);
+        if restart.number <= last {
+            return Err(Problem::RestartNotAfter { before: last });
+        }
+        let due = (&SignedRestart::task(), restart.first_round());
+        if (restart.size, restart.root) != (self.size(), self.tree.root())
+            || (&entry.task, entry.round) != due
+        {
+            return Err(Problem::OtherRestart { number: restart.number, size: restart.size });
+        }
+        Ok(())
+    }
+
     fn check_opening(&self, entry: &Entry, reserve: &Reserve) -> Result<(), Problem> {
+        if entry.round < self.first_round() {
+            return Err(Problem::RoundBeforeRestart { first: self.first_round() });
+        }
         if let Some(before) = self.last_round(&entry.task).filter(|before| *before >= entry.round) {
             return Err(Problem::RoundNotAfter { before });
         }
@@ -179,6 +230,10 @@ impl Ledger {
     fn take(&mut self, entry: &Entry) {
         let (index, round) = (self.size(), entry.round);
         self.tree.push(entry.hash());
+        if let Event::Restart(signed) = &entry.event {
+            self.restarts.push(*signed);
+            return;
+        }
         let last = self.tasks.entry(entry.task.clone()).or_default();
         last.entries = index + 1;
         if let Event::Reserve(reserve) = &entry.event {
@@ -238,7 +293,8 @@ fn check_cost(entry: &Entry) -> Result<(), Problem> {
 ///
 /// Checks that every entry commits to the one before; that each task's rounds increase; that each round is opened by one
 /// reservation and ended at most once, on its terms; that each debit could be released with its survivors; that adaptive clip
-/// norms follow their rule; and that no debit states less epsilon than its round costs alone. A chain that ends early
+/// norms follow their rule; that restarts are where they belong; and that no debit states less epsilon than its round costs alone.
+/// A chain that ends early
 /// is sound too: compare the head with a signed one, or use [`verify_against`].
 ///
 /// # Errors

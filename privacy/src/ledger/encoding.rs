@@ -7,6 +7,7 @@
 //! follow its name, those of an adaptive clip norm a field that says whether there is one. A later version of the entry
 //! takes another tag.
 
+use super::restart::{Restart, SignedRestart};
 use super::{Commit, Debit, Entry, Event, LedgerError, Release, Reserve, Text};
 use crate::central::{AdaptiveClip, CentralMechanism, CentralRequest};
 use crate::mechanism::{Adjacency, Infeasible, Mechanism, MechanismRequest, NoiseLaw};
@@ -20,6 +21,7 @@ const RESERVE: &[u8] = b"reserve";
 const COMMIT: &[u8] = b"commit";
 const RELEASE: &[u8] = b"release";
 const FORFEIT: &[u8] = b"forfeit";
+const RESTART: &[u8] = b"restart";
 /// Name of the mechanism whose noise the coordinator adds; the others have the name of their clients' noise law.
 const CENTRAL: &[u8] = b"central";
 /// Mechanisms that a decoder remembers.
@@ -62,6 +64,15 @@ impl Entry {
             Event::Forfeit(debit) => {
                 writer.field(FORFEIT);
                 writer.debit(debit);
+            }
+            Event::Restart(signed) => {
+                let Restart { coordinator, number, size, root } = signed.claimed();
+                writer.field(RESTART);
+                writer.field(coordinator);
+                writer.field(&number.to_be_bytes());
+                writer.field(&size.to_be_bytes());
+                writer.field(root);
+                writer.field(signed.signature());
             }
         }
         writer.0
@@ -260,7 +271,11 @@ impl<'a> Reader<'a, '_> {
                 reason: self.text("reason")?,
             })),
             FORFEIT => self.debit().map(Event::Forfeit),
-            _ => Err(self.malformed("the field \"event\" is none of reserve, commit, release, forfeit")),
+            RESTART => self.restart().map(Event::Restart),
+            _ => {
+                Err(self
+                    .malformed("the field \"event\" is none of reserve, commit, release, forfeit, restart"))
+            }
         }
     }
 
@@ -274,6 +289,16 @@ impl<'a> Reader<'a, '_> {
             epsilon: self.real("epsilon")?,
             delta: self.real("delta")?,
         })
+    }
+
+    fn restart(&mut self) -> Result<SignedRestart, LedgerError> {
+        let restart = Restart {
+            coordinator: self.array("coordinator")?,
+            number: u32::from_be_bytes(self.array("number")?),
+            size: u64::from_be_bytes(self.array("size")?),
+            root: self.array("root")?,
+        };
+        Ok(restart.signed(self.array("signature")?))
     }
 
     fn clip_bits(&mut self) -> Result<Option<i32>, LedgerError> {

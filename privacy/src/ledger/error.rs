@@ -50,6 +50,38 @@ pub enum Problem {
         /// The last round that was opened.
         before: u64,
     },
+    /// The round has a number that may have been used before the last restart.
+    #[error("opens a round before {first}, the first after the last restart; give it a higher number")]
+    RoundBeforeRestart {
+        /// The first round that may be opened.
+        first: u64,
+    },
+    /// It ends a round that was open when the ledger was put back.
+    #[error(
+        "ends a round that was open when restart {number} put the ledger back: how it ended is not known here, and what was set \
+         aside for it stays spent"
+    )]
+    BeforeRestart {
+        /// Number of the restart.
+        number: u32,
+    },
+    /// A restart that is not later than the one before.
+    #[error("is a restart that does not come after restart {before}; have the identity root sign a new one")]
+    RestartNotAfter {
+        /// Number of the last one.
+        before: u32,
+    },
+    /// A restart of another ledger.
+    #[error(
+        "is restart {number} from a ledger of {size} entries, which is another one than this; export the head of this one, and have \
+         the identity root sign a restart from that"
+    )]
+    OtherRestart {
+        /// Its number.
+        number: u32,
+        /// Entries that it goes on from.
+        size: u64,
+    },
     /// It ends a round that is not open.
     #[error("ends a round that has no open reservation: it was never opened, or ended before")]
     NotOpen,

@@ -6,6 +6,7 @@
 //! each line ends with a line feed. So a ledger and a head have one export.
 
 use super::head::{HeadError, SignedHead};
+use super::restart::RestartError;
 use super::tree::ProofError;
 use super::{Debit, Decoder, Entry, Ledger, LedgerError, Problem, members_root};
 use crate::accountant::AccountantError;
@@ -84,6 +85,9 @@ pub enum ExportProblem {
     /// The head is not the coordinator's, or of another ledger.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// A restart is another coordinator's.
+    #[error(transparent)]
+    Restart(#[from] RestartError),
 }
 
 /// Reads an export line by line, and remembers what an audit needs.
@@ -122,7 +126,9 @@ impl Auditor {
         &self.book
     }
 
-    /// After the last line: the ledger, if it is the one that the coordinator signed.
+    /// After the last line: the ledger, if it is the one that the coordinator signed. What was spent in a ledger that a restart
+    /// has left behind ([`Ledger::restarts`]) is in none of its figures; whoever knows the identity root's key checks with
+    /// [`super::restart::SignedRestart::verify`] that it allowed each.
     ///
     /// # Errors
     /// [`ExportError`].
@@ -134,6 +140,11 @@ impl Auditor {
         if (signed.size, signed.root) != (ledger.size(), ledger.tree().root()) {
             let differs = ProofError::NotExtended { before: ledger.size(), size: signed.size };
             return Err(wrong(HeadError::from(differs).into()));
+        }
+        if let Some(other) =
+            ledger.restarts().iter().find(|signed| signed.claimed().coordinator != *coordinator)
+        {
+            return Err(wrong(RestartError::Coordinator { number: other.claimed().number }.into()));
         }
         Ok(Audited { ledger, book, head })
     }

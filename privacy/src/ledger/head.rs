@@ -6,6 +6,7 @@ use std::fmt;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use super::Hash;
+use super::restart::{RestartError, Shown, SignedRestart};
 use super::tree::{ProofError, verify_consistency, verify_inclusion};
 
 /// First bytes of what is signed; names format and version.
@@ -32,7 +33,14 @@ impl Head {
     /// Puts the coordinator's name under it.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> SignedHead {
-        SignedHead { head: self, signature: key.sign(&self.payload()).to_bytes() }
+        let signature = key.sign(&self.payload()).to_bytes();
+        self.signed(signature)
+    }
+
+    /// Puts a signature under it that was made before.
+    #[must_use]
+    pub fn signed(self, signature: [u8; 64]) -> SignedHead {
+        SignedHead { head: self, signature }
     }
 }
 
@@ -57,6 +65,12 @@ impl SignedHead {
             .and_then(|key| key.verify_strict(&self.head.payload(), &signature))
             .map(|()| &self.head)
             .map_err(|_| HeadError::Signature { size: self.head.size })
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
     }
 
     /// The stored form: size, root, time, signature.
@@ -125,27 +139,51 @@ pub enum HeadError {
     Proof(#[from] ProofError),
 }
 
-/// One machine's memory of a coordinator's ledger: the last signed head that it accepted. It moves forward only.
+/// One machine's memory of a coordinator's ledger: the last signed head that it accepted. It moves forward only, unless the
+/// identity root lets the ledger go on from an earlier head; the memory keeps the last such restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     coordinator: [u8; 32],
     seen: Option<SignedHead>,
+    restart: Option<SignedRestart>,
 }
 
 impl Witness {
     /// Of a coordinator whose ledger was never seen.
     #[must_use]
     pub fn new(coordinator: [u8; 32]) -> Self {
-        Self { coordinator, seen: None }
+        Self { coordinator, seen: None, restart: None }
     }
 
     /// As it was stored.
     ///
     /// # Errors
     /// [`HeadError::Signature`] when the stored head was not signed by this coordinator.
-    pub fn restore(coordinator: [u8; 32], seen: SignedHead) -> Result<Self, HeadError> {
+    pub fn restore(
+        coordinator: [u8; 32],
+        seen: SignedHead,
+        restart: Option<SignedRestart>,
+    ) -> Result<Self, HeadError> {
         seen.verify(&coordinator)?;
-        Ok(Self { coordinator, seen: Some(seen) })
+        Ok(Self { coordinator, seen: Some(seen), restart })
+    }
+
+    /// The last restart that was adopted, to be stored together with the head.
+    #[must_use]
+    pub fn restart(&self) -> Option<&SignedRestart> {
+        self.restart.as_ref()
+    }
+
+    /// Number of the last restart that was adopted; 0 before the first.
+    #[must_use]
+    pub fn restart_number(&self) -> u32 {
+        self.restart.map_or(0, |restart| restart.claimed().number)
+    }
+
+    /// The first round that may be joined: after a restart none whose number may have been used in what was lost.
+    #[must_use]
+    pub fn first_round(&self) -> u64 {
+        self.restart.map_or(0, |restart| restart.claimed().first_round())
     }
 
     /// The last head that was accepted, to be stored before anything that relies on it is sent.
@@ -177,6 +215,36 @@ impl Witness {
         }
         self.seen = Some(next);
         Ok(())
+    }
+
+    /// Takes a head together with a restart: the head need not extend the one seen before, if that was of a longer ledger than
+    /// the restart goes on from. Whether the restart was news; what was adopted before is [`Self::accept`]ed as without it.
+    ///
+    /// # Errors
+    /// [`RestartError`] names what is wrong; the memory is then unchanged.
+    pub fn accept_restart(
+        &mut self,
+        next: SignedHead,
+        proof: &[Hash],
+        shown: &Shown<'_>,
+        root: &[u8; 32],
+    ) -> Result<bool, RestartError> {
+        let head = *next.verify(&self.coordinator)?;
+        let signed = shown.verify(root, &self.coordinator, &head)?;
+        let (number, known) = (signed.claimed().number, self.restart_number());
+        if number < known {
+            return Err(RestartError::Older { number, known });
+        }
+        if number == known && self.restart != Some(signed) {
+            return Err(RestartError::Forked { number });
+        }
+        let extended = self.clone().accept(next, proof);
+        let is_news = number > known;
+        if !(is_news && self.size() > signed.claimed().size) {
+            extended?;
+        }
+        (self.seen, self.restart) = (Some(next), Some(signed));
+        Ok(is_news)
     }
 
     /// Checks that an entry, given its [`super::tree::leaf_hash`], is at `index` in the ledger seen last.
@@ -217,7 +285,7 @@ mod tests {
             let signed = head(&tree(size, 1), 5).sign(&coordinator);
             let proof = ledger.consistency(witness.size(), size.into()).unwrap();
             assert_eq!(witness.accept(signed, &proof), Ok(()));
-            assert_eq!(Witness::restore(public, *witness.seen().unwrap()), Ok(witness.clone()));
+            assert_eq!(Witness::restore(public, *witness.seen().unwrap(), None), Ok(witness.clone()));
         }
         let path = ledger.inclusion(4, 9).unwrap();
         assert_eq!(witness.check_entry(&leaf_hash(&[4]), 4, &path), Ok(()));
@@ -257,7 +325,7 @@ mod tests {
             let mut changed = bytes;
             changed[place] ^= 1;
             assert!(SignedHead::from_bytes(&changed).verify(&public).is_err(), "byte {place}");
-            assert!(Witness::restore(public, SignedHead::from_bytes(&changed)).is_err());
+            assert!(Witness::restore(public, SignedHead::from_bytes(&changed), None).is_err());
         }
     }
 }

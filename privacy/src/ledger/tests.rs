@@ -97,7 +97,7 @@ pub(super) fn chain() -> (Ledger, Vec<Entry>) {
     (ledger, entries)
 }
 
-fn problem(result: Result<impl std::fmt::Debug, LedgerError>) -> Problem {
+pub(super) fn problem(result: Result<impl std::fmt::Debug, LedgerError>) -> Problem {
     match result {
         Err(LedgerError::Refused { problem, .. }) => problem,
         other => panic!("{other:?}"),
@@ -145,6 +145,7 @@ fn every_change_to_an_earlier_entry_breaks_the_link() {
                 Event::Release(release) => release.reason = Reason::new("another reason").unwrap(),
                 Event::Commit(commit) => commit.adapter_digest[7] ^= 16,
                 Event::Forfeit(debit) => debit.participants_root[0] ^= 128,
+                Event::Restart(_) => unreachable!("there is none in this chain"),
             },
             |entry| entry.event = Event::Reserve(reserve(&mechanism(NoiseLaw::Skellam), &COHORT)),
         ];
@@ -291,7 +292,7 @@ fn a_plan_is_good_until_its_own_task_moves() {
 
 #[test]
 fn the_encoding_is_canonical() {
-    let (_, mut entries) = chain();
+    let (_, mut entries) = restart::tests::restarted();
     let with = |event| Entry { event, ..entries[0].clone() };
     let adapting = Open { index: 3, time: 0, reserve: reserve(&central(0.5, Some(RULE)), &COHORT) };
     let more = [

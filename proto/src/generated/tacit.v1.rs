@@ -990,6 +990,9 @@ pub struct ProveRequest {
     /// Rounds whose entries, and the caller's place among their participants, are to be shown; at most 64.
     #[prost(message, repeated, tag = "2")]
     pub rounds: ::prost::alloc::vec::Vec<RoundName>,
+    /// Number of the last restart of the ledger that the caller adopted; 0 before the first.
+    #[prost(uint32, tag = "3")]
+    pub restart: u32,
 }
 /// Names a round.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1013,6 +1016,20 @@ pub struct LedgerProof {
     /// The entries of each round asked for that has any.
     #[prost(message, repeated, tag = "3")]
     pub rounds: ::prost::alloc::vec::Vec<RoundEntries>,
+    /// The first restart of the ledger after the one that the caller adopted, if there is one.
+    #[prost(message, optional, tag = "4")]
+    pub restart: ::core::option::Option<LedgerRestart>,
+}
+/// A restart of the ledger: the coordinator was restored from a backup, and the identity root has signed where the ledger goes on.
+/// Whoever saw a longer ledger than that takes the head for the new one, if the root's signature holds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LedgerRestart {
+    /// The entry, which holds what the root signed, and the proof that it is in the ledger.
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<LedgerEntry>,
+    /// That the ledger extends the one that was restored: hashes of 32 bytes each, as in RFC 9162, section 2.1.4.
+    #[prost(bytes = "vec", tag = "2")]
+    pub consistency: ::prost::alloc::vec::Vec<u8>,
 }
 /// What the ledger says of a round.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1059,6 +1076,9 @@ pub struct CheckInRequest {
     /// Number of the newest revocation list that it has.
     #[prost(uint64, tag = "5")]
     pub revocations: u64,
+    /// Number of the last restart of the ledger that it adopted; 0 before the first.
+    #[prost(uint32, tag = "6")]
+    pub restart: u32,
 }
 /// An update that waits for a cohort.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -25,6 +25,7 @@ impl From<&CheckIn> for wire::CheckInRequest {
             ready: check_in.ready.iter().map(Into::into).collect(),
             ledger_size: check_in.ledger_size,
             revocations: check_in.revocations,
+            restart: check_in.restart,
         }
     }
 }
@@ -44,6 +45,7 @@ impl TryFrom<wire::CheckInRequest> for CheckIn {
             ready: request.ready.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             ledger_size: request.ledger_size,
             revocations: request.revocations,
+            restart: request.restart,
         })
     }
 }

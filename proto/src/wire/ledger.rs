@@ -4,7 +4,8 @@ use super::check::{array, arrays, at_most, increasing, invalid, present, task};
 use super::{DecodeError, generated as wire};
 use crate::fleet::RoundName;
 use crate::ledger::{
-    LedgerProof, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_PROOF, MAX_ROUNDS, Prove, ProvedEntry, RoundEntries,
+    LedgerProof, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_PROOF, MAX_ROUNDS, Prove, ProvedEntry, ProvedRestart,
+    RoundEntries,
 };
 use tacit_aggregation::identity::ClientId;
 use tacit_aggregation::params::MAX_COHORT;
@@ -26,7 +27,8 @@ impl TryFrom<wire::RoundName> for RoundName {
 
 impl From<&Prove> for wire::ProveRequest {
     fn from(prove: &Prove) -> Self {
-        Self { since: prove.since, rounds: prove.rounds.iter().map(Into::into).collect() }
+        let rounds = prove.rounds.iter().map(Into::into).collect();
+        Self { since: prove.since, rounds, restart: prove.restart }
     }
 }
 
@@ -36,7 +38,7 @@ impl TryFrom<wire::ProveRequest> for Prove {
     fn try_from(request: wire::ProveRequest) -> Result<Self, DecodeError> {
         at_most("ProveRequest.rounds", request.rounds.len(), MAX_ROUNDS)?;
         let rounds = request.rounds.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { since: request.since, rounds })
+        Ok(Self { since: request.since, rounds, restart: request.restart })
     }
 }
 
@@ -46,6 +48,7 @@ impl From<&LedgerProof> for wire::LedgerProof {
             head: proof.head.to_bytes().to_vec(),
             consistency: proof.consistency.concat(),
             rounds: proof.rounds.iter().map(Into::into).collect(),
+            restart: proof.restart.as_deref().map(Into::into),
         }
     }
 }
@@ -59,6 +62,24 @@ impl TryFrom<wire::LedgerProof> for LedgerProof {
             head: SignedHead::from_bytes(&array("LedgerProof.head", &proof.head)?),
             consistency: arrays("LedgerProof.consistency", &proof.consistency, MAX_PROOF)?,
             rounds: proof.rounds.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            restart: proof.restart.map(|restart| restart.try_into().map(Box::new)).transpose()?,
+        })
+    }
+}
+
+impl From<&ProvedRestart> for wire::LedgerRestart {
+    fn from(restart: &ProvedRestart) -> Self {
+        Self { entry: Some((&restart.entry).into()), consistency: restart.consistency.concat() }
+    }
+}
+
+impl TryFrom<wire::LedgerRestart> for ProvedRestart {
+    type Error = DecodeError;
+
+    fn try_from(restart: wire::LedgerRestart) -> Result<Self, DecodeError> {
+        Ok(Self {
+            entry: present("LedgerRestart.entry", restart.entry)?.try_into()?,
+            consistency: arrays("LedgerRestart.consistency", &restart.consistency, MAX_PROOF)?,
         })
     }
 }

@@ -149,6 +149,7 @@ impl SyntheticClient {
             ready,
             ledger_size: self.witness.size(),
             revocations: 0,
+            restart: 0,
         };
         let answer = self
             .line

@@ -7,12 +7,17 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tacit_aggregation::identity::{IdentityRoot, PublicKey, RevocationList};
 use tacit_coordinator::identity::x509::{Claims, client_certificate};
-use tacit_coordinator::identity::{Admission, Appointment, Issued, Revocations, Roll};
+use tacit_coordinator::identity::{
+    Admission, Appointment, Issued, RestartForm, RestoredHead, Revocations, Roll,
+};
+use tacit_privacy::ledger::restart::SignedRestart;
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder { name: "admission", longest: 2 << 10, check: admission },
     Decoder { name: "appointment", longest: 4 << 10, check: appointment },
     Decoder { name: "issued", longest: 4 << 10, check: issued },
+    Decoder { name: "restart", longest: 2 << 10, check: restart },
+    Decoder { name: "restored_head", longest: 2 << 10, check: restored_head },
     Decoder { name: "revocations", longest: 2 << 10, check: revocations },
     Decoder { name: "roll", longest: 2 << 10, check: roll },
     Decoder { name: "transport_certificate", longest: 2 << 10, check: transport_certificate },
@@ -45,6 +50,28 @@ fn appointment(bytes: &[u8]) -> bool {
 fn issued(bytes: &[u8]) -> bool {
     let Some(issued) = exactly::<Issued>(bytes) else { return false };
     transport_certificate(&issued.transport_certificate);
+    true
+}
+
+fn restart(bytes: &[u8]) -> bool {
+    let Some(form) = exactly::<RestartForm>(bytes) else { return false };
+    let signed = SignedRestart::from(form.clone());
+    assert_eq!(SignedRestart::from_bytes(&signed.to_bytes()), signed);
+    if let Ok(restart) = signed.verify(&root().public_key().0) {
+        assert_eq!((restart.number, restart.size), (form.number, form.size));
+        assert!(signed.verify(&STRANGER.0).is_err(), "one signature is of two roots");
+    }
+    assert_eq!(RestartForm::from(signed), form);
+    true
+}
+
+fn restored_head(bytes: &[u8]) -> bool {
+    let Some(form) = exactly::<RestoredHead>(bytes) else { return false };
+    if let Ok(head) = form.verify() {
+        assert_eq!((head.size, head.root, head.time), (form.size, form.root, form.time));
+        let other = RestoredHead { coordinator: STRANGER.0, ..form };
+        assert!(other.verify().is_err(), "one signature is of two coordinators");
+    }
     true
 }
 

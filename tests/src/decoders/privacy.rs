@@ -48,8 +48,9 @@ fn ledger_chain(mut bytes: &[u8]) -> bool {
     let Ok(ledger) = verify(&entries) else { return false };
     assert_eq!(ledger.size(), entries.len() as u64);
     // Each round that was opened has ended once, or is open.
-    let ends = entries.iter().filter(|entry| !matches!(entry.event, Event::Reserve(_))).count();
-    assert_eq!(entries.len(), 2 * ends + ledger.open().count());
+    let opened = entries.iter().filter(|entry| matches!(entry.event, Event::Reserve(_))).count();
+    let ended = entries.len() - opened - ledger.restarts().len();
+    assert_eq!(opened, ended + ledger.open().count());
     if let Some(last) = entries.pop() {
         // Without its last entry, or with it twice, it is another chain or none.
         assert_ne!(verify(&entries).map(|ledger| ledger.head()), Ok(ledger.head()));

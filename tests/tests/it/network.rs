@@ -15,6 +15,7 @@ mod line;
 mod machine;
 mod premises;
 mod processes;
+mod restart;
 mod shortage;
 mod slow;
 mod stale;

@@ -95,6 +95,15 @@ pub enum OpenError {
 /// A round that cannot be come back to.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RestoreError {
+    /// It was open in a backup that was restored.
+    #[error(
+        "round {round} was open in the backup that was restored; what became of it then is not known, and what was set aside for \
+         it stays spent"
+    )]
+    Restarted {
+        /// The round.
+        round: u64,
+    },
     /// Plan and task do not belong together.
     #[error(transparent)]
     Open(#[from] OpenError),

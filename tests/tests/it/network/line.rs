@@ -173,6 +173,7 @@ impl Wire<'_> {
             ready,
             ledger_size: 0,
             revocations: 0,
+            restart: 0,
         };
         let checked_in = self.call(PATIENCE, async move |mut client| client.check_in(check_in).await)?;
         Ok(checked_in.offers)

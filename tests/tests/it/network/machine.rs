@@ -102,7 +102,8 @@ impl Machine {
         let mut accounts = Accounts::load(&folder).expect("good").expect("there");
         let round = Round::restore(&folder, &self.member, &mut accounts).expect("what is stored is good");
         let client = self.member.certificate.client;
-        let watch = Watch::load(&folder, self.member.coordinator, client).expect("the coordinator's");
+        let keys = (self.member.root, self.member.coordinator);
+        let watch = Watch::load(&folder, keys, client).expect("the coordinator's");
         self.process = Some(Process { folder, accounts, watch, round, sent: None, upload: None });
     }
 
@@ -335,19 +336,25 @@ impl Machine {
     ) -> Result<BTreeMap<u64, Verdict>, LedgerError> {
         let Process { folder, accounts, watch, .. } = self.process.as_mut().expect("it runs");
         let rounds = accounts.awaiting.iter().map(|awaiting| awaiting.name()).collect();
-        let prove = Prove { since: watch.size(), rounds };
+        let prove = Prove { since: watch.size(), rounds, restart: watch.restart_number() };
         let proof = line.prove(prove).expect("it answers");
         watch.accept(folder, &proof, now)?;
+        if watch.restart().is_some_and(|restart| accounts.restarted(restart)) {
+            accounts.store(folder).expect("stored");
+        }
         let mut verdicts = BTreeMap::new();
         for awaiting in accounts.awaiting.clone() {
             let verdict = watch.judge(folder, &awaiting, &proof, now)?;
             verdicts.insert(awaiting.round, verdict);
-            if verdict != Verdict::Open {
-                accounts.awaiting.retain(|other| *other != awaiting);
-                accounts.store(folder).expect("stored");
-            }
+            accounts.settle(&awaiting, verdict, watch.restart_number());
+            accounts.store(folder).expect("stored");
         }
         Ok(verdicts)
+    }
+
+    /// Number of the last restart of the ledger that it adopted.
+    pub(super) fn restart(&self) -> u32 {
+        self.process.as_ref().expect("it runs").watch.restart_number()
     }
 
     /// Rounds that its own book was debited for.

@@ -339,7 +339,7 @@ fn published_files_come_compressed_and_nothing_else_does() {
             assert_eq!(bytes, whole[offset as usize..]);
         }
     }
-    let ask = Prove { since: 0, rounds: Vec::new() };
+    let ask = Prove { since: 0, rounds: Vec::new(), restart: 0 };
     let compressed = line.call(PATIENCE, async |mut client| {
         let proved = encoding(client.prove(ask).await?.metadata());
         let (problem, evidence) = ("a".repeat(4_000), Vec::new());

@@ -8,13 +8,14 @@ use super::sum::{Contribution, mean_of, moved};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::{Certificate, ClientId, IdentityKey, IdentityRoot};
 use tacit_aggregation::messages::{ShareKind, UnmaskShares};
 use tacit_aggregation::params::{Floors, TaskName, ThreatModel};
-use tacit_client::ledger::Verdict;
+use tacit_client::ledger::{LedgerError, Verdict};
 use tacit_client::participant::JoinSecrets;
 use tacit_client::{Limits, Member};
 use tacit_coordinator::account::{Account, Entries};
@@ -58,6 +59,27 @@ pub(super) struct World {
     /// Rounds for which each client has paid.
     paid: BTreeMap<ClientId, BTreeSet<u64>>,
     _folder: tempfile::TempDir,
+}
+
+/// A coordinator's store, and what is to be expected of it.
+pub(super) struct Backup {
+    store: tempfile::TempDir,
+    adapter: AdapterVersion,
+    paid: BTreeMap<ClientId, BTreeSet<u64>>,
+}
+
+/// Copies a folder with everything in it.
+pub(super) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
 }
 
 pub(super) fn task() -> TaskName {
@@ -262,6 +284,25 @@ impl World {
         self.machines.iter_mut().for_each(Machine::disconnected);
     }
 
+    /// Copies the store of a coordinator that has stopped, and starts it again.
+    pub(super) fn back_up(&mut self) -> Backup {
+        self.stop();
+        let store = tempfile::tempdir().expect("a folder");
+        copy(&self.site.store(), &store.path().join("store"));
+        self.start();
+        Backup { store, adapter: self.adapter.clone(), paid: self.paid.clone() }
+    }
+
+    /// The server is lost, with the masked vectors of its open rounds, and its store is what it was. It does not run then.
+    pub(super) fn put_back(&mut self, backup: &Backup) {
+        self.stop();
+        for folder in [self.site.store(), self.site.vectors()] {
+            std::fs::remove_dir_all(folder).expect("it is there");
+        }
+        copy(&backup.store.path().join("store"), &self.site.store());
+        (self.adapter, self.paid) = (backup.adapter.clone(), backup.paid.clone());
+    }
+
     pub(super) fn kill_machine(&mut self, place: usize) {
         self.kills += 1;
         self.machines[place].kill();
@@ -430,6 +471,11 @@ impl World {
         assert!(!vectors.exists(), "vectors outlive round {round}");
     }
 
+    /// A machine asks the ledger how the rounds ended that it awaits.
+    pub(super) fn settle(&mut self, place: usize, now: u64) -> Result<BTreeMap<u64, Verdict>, LedgerError> {
+        self.machines[place].settle(self.life.as_ref().expect("it runs"), now)
+    }
+
     /// Nobody's two secrets are shared out, and nobody gives two shares of one.
     fn check_shares(&self, round: u64) {
         let mut kinds: BTreeMap<ClientId, ShareKind> = BTreeMap::new();
@@ -461,8 +507,12 @@ impl World {
             assert!(paid || !uploaded, "{client} in round {round}");
             let verdicts = machine.settle(life, now).expect("an honest ledger");
             if paid {
-                let due = if takes_part { Verdict::Debited } else { Verdict::Spared };
-                assert_eq!(verdicts.get(&round), Some(&due), "{client}, committed: {committed}");
+                let verdict = verdicts.get(&round).copied();
+                let as_due = match verdict {
+                    Some(Verdict::Debited(_)) => takes_part,
+                    other => !takes_part && other == Some(Verdict::Spared),
+                };
+                assert!(as_due, "{client}, committed: {committed}: {verdict:?}");
             }
         }
     }

@@ -14,10 +14,13 @@ use tacit_aggregation::params::TaskName;
 use tacit_aggregation::ring_vector::RingVector;
 use tacit_client::{Participant, Participation};
 use tacit_coordinator::identity::x509::{client_certificate, root_certificate};
-use tacit_coordinator::identity::{Admission, Appointment, Issued, Revocations, Roll};
+use tacit_coordinator::identity::{
+    Admission, Appointment, Issued, RestartForm, RestoredHead, Revocations, Roll,
+};
 use tacit_coordinator::{Event, History, OptimizerState, ServerOptimizer};
 use tacit_privacy::ledger::export::{FIRST_LINE, entry_line, head_line};
 use tacit_privacy::ledger::head::Head;
+use tacit_privacy::ledger::restart::Restart;
 use tacit_privacy::ledger::{Commit, Debit, Entry, Event as Happened, Ledger, Reason, Release};
 use tacit_privacy::{
     AdaptiveClip, Adjacency, CentralMechanism, CentralRequest, ParticipationBook, RdpCurve, RoundMechanism,
@@ -229,6 +232,23 @@ fn round(corpus: &mut Corpus) {
         }
         corpus.good("ledger_chain", framed.clone());
     }
+    // The ledger goes on after a backup was restored.
+    let root = IdentityRoot::from_bytes(&decoders::ROOT_KEY);
+    let restart = Restart {
+        coordinator: CoordinatorKey::from_bytes(&decoders::EXPORT_KEY).public_key().0,
+        number: 2,
+        size: chain.size(),
+        root: chain.tree().root(),
+    };
+    let restarted = chain.append_restart(4, restart.signed(root.sign(&restart.payload()).0));
+    let reserved =
+        chain.append(5, opened.task.clone(), restart.first_round(), Happened::Reserve(reserve.clone()));
+    for entry in [restarted, reserved].map(|entry| entry.expect("of this ledger").encode()) {
+        framed.extend_from_slice(&(entry.len() as u32).to_be_bytes());
+        framed.extend(&entry);
+        corpus.good("ledger_entry", entry);
+    }
+    corpus.good("ledger_chain", framed);
     let key = CoordinatorKey::from_bytes(&decoders::EXPORT_KEY);
     let signed = key.sign_head(Head { size: 2, root: account.ledger().tree().root(), time: START });
     let numbers: Vec<u64> = account.book().clients().map(|(client, _)| client).collect();
@@ -380,6 +400,13 @@ fn issued(corpus: &mut Corpus) {
             signature: root.sign(&tacit_proto::enrolment::appointment(&coordinator)).0,
         },
     );
+    let key = CoordinatorKey::from_bytes(&decoders::EXPORT_KEY);
+    let head = key.sign_head(Head { size: 3, root: [6; 32], time: START });
+    let restored = RestoredHead::new(key.public_key().0, &head).expect("its own");
+    corpus.json("restored_head", &restored);
+    let restart = Restart { coordinator: restored.coordinator, number: 1, size: 3, root: restored.root };
+    let restart = restart.signed(root.sign(&restart.payload()).0);
+    corpus.json("restart", &RestartForm::from(restart));
     corpus.json("revocations", &Revocations::from(root.revoke(3, clients.to_vec())));
     let roster = Roster::new(clients.to_vec());
     let epoch = EpochTerms {
