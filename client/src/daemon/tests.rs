@@ -446,7 +446,8 @@ async fn a_roster_that_is_not_the_roots_or_not_of_now_is_refused_before_training
         (early, "the coordinator may not choose the period"),
     ] {
         let plan = world.plan_under(1, Some(terms));
-        let (server, machine) = (Server::of(World::new(), plan), Machine::new(true));
+        let (server, machine) = (Server::drawn(true), Machine::new(true));
+        server.with(|state| state.plan = plan);
         let heard = |_: &Path| server.with(|state| state.check_ins.len() >= 3);
         machine.run(&server, heard).await.expect("it runs");
         let refusal = machine.shown().tasks[task().as_str()].refusal.clone().expect("it stays out");
