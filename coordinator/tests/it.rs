@@ -276,7 +276,7 @@ fn the_samples_in_the_operators_page_are_settings() {
         .extend(drawn["plan"].as_table().cloned().into_iter().flatten());
     let with_roster: TaskSettings = with_roster.try_into().expect("settings of a task");
     assert_eq!(with_roster.validate(), Ok(()));
-    assert_eq!(with_roster.plan.roster, Some(RosterSettings { colluders: 20 }));
+    assert_eq!(with_roster.plan.roster, Some(RosterSettings { colluders: 100 }));
     let mut settings: TaskSettings = task.try_into().expect("settings of a task");
     assert_eq!((settings.validate(), settings.schedule.staleness), (Ok(()), 1));
     for (staleness, good) in [(0, true), (7, true), (8, false)] {

@@ -90,7 +90,8 @@ impl ShowStatus {
                 .map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
             let ready = if found.ready { ", an update is ready" } else { "" };
             say(&format!("  task {task}: {version} installed{ready}"))?;
-            for why in found.excuse.iter().chain(&found.refusal) {
+            let refusal = found.refusal.iter().filter(|why| found.excuse.as_ref() != Some(why));
+            for why in found.excuse.iter().chain(refusal) {
                 say(&format!("    stays out: {why}"))?;
             }
         }

@@ -15,11 +15,15 @@ use crate::update::Update;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tacit_aggregation::identity::{ClientId, IdentityKey, IdentityRoot, PublicKey, RevocationList};
+use tacit_aggregation::identity::{
+    ClientId, EpochTerms, IdentityKey, IdentityRoot, PublicKey, RevocationList, Roster,
+};
 use tacit_aggregation::messages::MaskedChunk;
+use tacit_aggregation::params::RosterTerms;
 use tacit_aggregation::{Digest, Step};
 use tacit_model::DecoderConfig;
 use tacit_privacy::ledger::restart::{ROUNDS_APART, Restart};
@@ -441,6 +445,39 @@ async fn a_drawn_client_takes_part() {
     let (server, machine) = (Server::drawn(true), Machine::new(true));
     machine.run(&server, settled).await.expect("it runs");
     server.with(|state| assert_eq!(state.handed_in.len(), Step::ALL.len(), "{:?}", machine.shown()));
+}
+
+#[tokio::test]
+async fn a_roster_that_is_not_the_roots_or_not_of_now_is_refused_before_training() {
+    let mut world = World::new();
+    let good = world.draw(EPOCH, true);
+    let sign = |change: fn(&mut EpochTerms)| {
+        let mut epoch = good.roster.epoch;
+        change(&mut epoch);
+        let clients = world.members.iter().map(|member| member.certificate.client).collect();
+        RosterTerms::new(world.root.sign_roster(&Roster::new(clients), epoch), 0, 0).expect("feasible")
+    };
+    let mut forged = good.clone();
+    forged.roster.signature = IdentityRoot::from_bytes(&[9; 32]).sign(&good.roster.payload());
+    let over = sign(|epoch| epoch.not_after = 1_000);
+    let early = sign(|epoch| epoch.period_seconds = NonZeroU64::new(1_000).expect("not zero"));
+    for (terms, expected) in [
+        (forged, "signature on the roster of epoch 5 does not verify"),
+        (over, "holds from 0 to 1000"),
+        (early, "the coordinator may not choose the period"),
+    ] {
+        let plan = world.plan_under(1, Some(terms));
+        let (server, machine) = (Server::drawn(true), Machine::new(true));
+        server.with(|state| state.plan = plan);
+        let heard = |_: &Path| server.with(|state| state.check_ins.len() >= 3);
+        machine.run(&server, heard).await.expect("it runs");
+        let refusal = machine.shown().tasks[task().as_str()].refusal.clone().expect("it stays out");
+        assert!(refusal.contains(expected), "{refusal}");
+        server.with(|state| {
+            assert_eq!(state.handed_in, []);
+            assert!(state.check_ins[1..].iter().all(|check_in| check_in.ready.is_empty()));
+        });
+    }
 }
 
 #[tokio::test]

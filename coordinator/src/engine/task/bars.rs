@@ -53,7 +53,7 @@ impl fmt::Display for Bars {
             f,
             "of {waiting} clients that wait, {rest} took part less than {separation} rounds ago, {served} have had their rounds, \
              {spent} would spend more than the task allows, and {undrawn} are not drawn from the roster in this period: enrol more \
-             clients, sign another roster, or make a task with other rules"
+             clients, have the next roster draw more, or make a task with other rules"
         )
     }
 }
