@@ -2,18 +2,27 @@
 //! be spent again.
 
 use super::brittle::{Brittle, Death};
-use super::world::{Backup, CLIENTS, World, name};
+use super::line::Line as _;
+use super::premises::Premises;
+use super::processes::{Process, play, program};
+use super::world::{Backup, CLIENTS, World, name, settings};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tacit_aggregation::Step;
 use tacit_aggregation::identity::IdentityRoot;
 use tacit_client::ledger::{About, Contradiction, LedgerError, Verdict};
 use tacit_coordinator::account::Account;
-use tacit_coordinator::serve::{RestartError, restart_ledger};
+use tacit_coordinator::serve::{RestartError, restart_ledger, system_clock};
 use tacit_coordinator::store::{RocksStore, Store};
 use tacit_privacy::ledger::restart::{ROUNDS_APART, Restart, SignedRestart};
+use tacit_proto::crash::VARIABLE;
+use tacit_proto::fleet::CheckIn;
+use tacit_proto::ledger::Prove;
 
 /// The root of a [`World`] that was made from this seed.
 fn root(world: &World, seed: u64) -> IdentityRoot {
@@ -218,4 +227,81 @@ fn a_coordinator_killed_while_it_takes_a_restart_in_has_it_or_not() {
     assert!(settle(&mut world).into_iter().all(|settled| settled.is_ok()));
     assert!(world.round(ROUNDS_APART, &mut |_| ()).committed);
     world.stop();
+}
+
+/// Runs the coordinator's program, killed at its n-th kill point if that is given. Whether it did what it was asked.
+fn command(folder: &Path, line: &str, dies_at: Option<u64>) -> bool {
+    let mut command = Command::new(program("tacit-coordinator"));
+    if let Some(point) = dies_at {
+        command.env(VARIABLE, point.to_string());
+    }
+    let output = command.current_dir(folder).args(line.split(' ')).output().unwrap();
+    assert!(
+        output.status.success() || dies_at.is_some(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.status.success()
+}
+
+#[test]
+fn the_programs_do_it_over_tls() {
+    let (premises, mut world) = Premises::new(76, settings());
+    world.stop();
+    play(&premises, &mut world, 1, &mut Vec::new());
+    world.site.clock.store(system_clock(), Ordering::SeqCst);
+    world.start();
+    assert!(world.check(1).committed);
+    let backup = world.back_up();
+    world.stop();
+    play(&premises, &mut world, 2, &mut Vec::new());
+    world.start();
+    assert!(settle(&mut world).into_iter().all(|settled| settled.is_ok()));
+    refused_by_all(&mut world, &backup);
+
+    let folder = premises.data.path().parent().unwrap();
+    command(folder, "ledger head coordinator", None);
+    command(folder, "identity restart --head head.json --folder root", None);
+    // Killed before the restart is durable, and after that.
+    for point in [1, 2] {
+        assert!(!command(folder, "ledger restart coordinator restart.json", Some(point)));
+        let taken = Account::load(&store(&world)).unwrap().ledger().restarts().len();
+        assert_eq!(taken as u64, point - 1);
+    }
+    assert!(command(folder, "ledger restart coordinator restart.json", None));
+
+    let process = Process::start(&premises, None).unwrap();
+    let size = size_shown(&world, &premises, &process);
+    let shown = |ledger_size, restart| {
+        let check_in = CheckIn {
+            version: "0.2.0".to_owned(),
+            base_models: Vec::new(),
+            ready: Vec::new(),
+            ledger_size,
+            revocations: 0,
+            restart,
+        };
+        premises.wire(0, &process.address, "0.2.0").say(check_in).unwrap().ledger.restart
+    };
+    for seen in [0, size, size + 2] {
+        assert_eq!(
+            shown(seen, 0).map(|restart| restart.entry.index),
+            Some(size - 1),
+            "who saw {seen} entries"
+        );
+        assert_eq!(shown(seen, 1), None, "who has adopted it");
+    }
+    drop(process);
+    play(&premises, &mut world, ROUNDS_APART, &mut vec![4, 5]);
+    world.start();
+    assert!(world.check(ROUNDS_APART).committed);
+    assert!(world.machines.iter().all(|machine| machine.accounts().lost_by(&name(2)) == Some(1)));
+    world.stop();
+}
+
+/// Entries of the ledger that a process shows.
+fn size_shown(world: &World, premises: &Premises, process: &Process) -> u64 {
+    let ask = Prove { since: 0, rounds: Vec::new(), restart: 1 };
+    let proof = premises.wire(0, &process.address, "0.2.0").prove(ask).unwrap();
+    proof.head.verify(&world.site.key.public_key().0).unwrap().size
 }
