@@ -231,6 +231,7 @@ fn help_is_what_newcomers_read() {
         ("identity --help", "help-identity.txt"),
         ("identity issue --help", "help-identity-issue.txt"),
         ("identity renew --help", "help-identity-renew.txt"),
+        ("ledger --help", "help-ledger.txt"),
     ] {
         let output = coordinator(Path::new("."), line);
         assert!(output.status.success());

@@ -11,7 +11,9 @@ use tacit_aggregation::{Digest, Step};
 use tacit_coordinator::engine::Refused;
 use tacit_coordinator::vectors::VectorError;
 use tacit_proto::connection::{Server, TransportKey};
-use tacit_proto::fleet::{CheckIn, Offer, ReadyUpdate, Receive, Received, RoundName, Send, Sent, UploadPart};
+use tacit_proto::fleet::{
+    CheckIn, CheckedIn, Offer, ReadyUpdate, Receive, Received, RoundName, Send, Sent, UploadPart,
+};
 use tacit_proto::ledger::{LedgerProof, Prove};
 use tacit_proto::services::fleet::fleet_client::FleetClient;
 use tacit_proto::{ClientMessage, SignedPlan};
@@ -175,8 +177,11 @@ impl Wire<'_> {
             revocations: 0,
             restart: 0,
         };
-        let checked_in = self.call(PATIENCE, async move |mut client| client.check_in(check_in).await)?;
-        Ok(checked_in.offers)
+        Ok(self.say(check_in)?.offers)
+    }
+
+    pub(super) fn say(&self, check_in: CheckIn) -> Result<CheckedIn, Trouble> {
+        self.call(PATIENCE, async move |mut client| client.check_in(check_in).await)
     }
 }
 

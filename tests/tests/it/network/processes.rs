@@ -65,7 +65,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts one; it dies after its n-th commit, if that is given.
-    fn start(premises: &Premises, dies_at: Option<u64>) -> Option<Self> {
+    pub(super) fn start(premises: &Premises, dies_at: Option<u64>) -> Option<Self> {
         Self::start_at(premises, "127.0.0.1:0", dies_at)
     }
 
@@ -125,7 +125,7 @@ impl Drop for Process {
 
 /// Plays a round over TLS with processes that die after a commit, or after something a client did, by turns. How often one
 /// was killed.
-fn play(premises: &Premises, world: &mut World, round: u64, deaths: &mut Vec<u64>) -> u64 {
+pub(super) fn play(premises: &Premises, world: &mut World, round: u64, deaths: &mut Vec<u64>) -> u64 {
     let (mut kills, mut process, mut acts) = (0, None::<Process>, 0_u64);
     for _ in 0..MOST_PASSES {
         let mut over = 0;

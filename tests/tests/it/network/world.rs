@@ -296,9 +296,9 @@ impl World {
     /// The server is lost, with the masked vectors of its open rounds, and its store is what it was. It does not run then.
     pub(super) fn put_back(&mut self, backup: &Backup) {
         self.stop();
-        for folder in [self.site.store(), self.site.vectors()] {
-            std::fs::remove_dir_all(folder).expect("it is there");
-        }
+        std::fs::remove_dir_all(self.site.store()).expect("it is there");
+        // There are none before the first round.
+        let _ = std::fs::remove_dir_all(self.site.vectors());
         copy(&backup.store.path().join("store"), &self.site.store());
         (self.adapter, self.paid) = (backup.adapter.clone(), backup.paid.clone());
     }
