@@ -6,5 +6,6 @@ pub mod client;
 pub mod expected;
 pub(crate) mod line;
 pub mod measure;
+mod rate;
 pub mod run;
 pub mod task;

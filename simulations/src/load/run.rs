@@ -20,7 +20,6 @@ use tacit_coordinator::{AdapterVersion, OptimizerError, OptimizerState};
 use tacit_proto::adapter::AdapterError;
 use tacit_proto::admin::Order;
 use tacit_proto::connection::Server;
-use tacit_proto::fleet::ReadyUpdate;
 use tacit_proto::share_commitments;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +30,7 @@ use super::bare::{self, BareError};
 use super::client::{Common, Ended, Fault, Go, Hook, Moment, Played, SyntheticClient, generous};
 use super::expected::{ExpectedError, expected_mean, synthetic};
 use super::measure::{Gauges, Histogram};
+use super::rate::{Rated, at_a_rate};
 use super::task::task;
 use crate::process::raise_open_files;
 use crate::progress::Progress;
@@ -46,8 +46,6 @@ pub const FEWEST_CLIENTS: u32 = 4;
 const LINES: usize = 2;
 /// Connections that are opened at once.
 const OPENED_AT_ONCE: usize = 64;
-/// Connections over which check-ins come at a rate.
-const CALLERS: usize = 64;
 /// Uploads that the coordinator takes at once, and so the streams of the bare measurement.
 const PARALLEL: usize = 64;
 /// How long all clients wait for the last of them to have masked its vector.
@@ -114,19 +112,6 @@ pub struct LoadReport {
     pub coordinator_peak_rss_bytes: u64,
     /// Time that the coordinator was on a processor.
     pub coordinator_cpu_seconds: f64,
-}
-
-/// Check-ins at a rate.
-#[derive(Clone, Debug, Serialize)]
-pub struct Rated {
-    /// That were made.
-    pub calls: u64,
-    /// That were answered in a second.
-    pub per_second: f64,
-    /// Half of them took no longer, in milliseconds.
-    pub p50_ms: f64,
-    /// 99 of 100 took no longer.
-    pub p99_ms: f64,
 }
 
 /// Why there are no figures.
@@ -404,53 +389,6 @@ async fn connect(
         progress.advance();
     }
     Ok(fleet)
-}
-
-/// Check-ins of clients that wait with an update, at a rate, by fewer of them than a cohort needs.
-async fn at_a_rate(
-    fleet: &mut Vec<SyntheticClient>,
-    rate: u32,
-    calls: u32,
-    progress: &dyn Progress,
-) -> Result<Rated, LoadError> {
-    progress.begin("checking in", 1);
-    let callers = CALLERS.min(fleet.len() / 2).max(1);
-    let histogram = Arc::new(Histogram::default());
-    let began = Instant::now();
-    let mut calling = JoinSet::new();
-    for place in 0..callers {
-        let (Some(mut client), histogram) = (fleet.pop(), Arc::clone(&histogram)) else { break };
-        calling.spawn(async move {
-            let mut ready = Vec::new();
-            for call in (place as u32..calls).step_by(callers) {
-                // From when it is due: one that comes late because the one before took long counts in full.
-                let due = began + Duration::from_secs_f64(f64::from(call) / f64::from(rate));
-                tokio::time::sleep_until(due.into()).await;
-                let answer = client.check_in(ready.clone()).await?;
-                histogram.note(due.elapsed());
-                ready = answer
-                    .offers
-                    .into_iter()
-                    .map(|offer| ReadyUpdate {
-                        task: offer.manifest.claimed().task.clone(),
-                        parent: offer.parent.unwrap_or(offer.manifest).claimed_adapter(),
-                    })
-                    .collect();
-            }
-            Ok::<_, Fault>(client)
-        });
-    }
-    while let Some(done) = calling.join_next().await {
-        fleet.push(done.map_err(|_| LoadError::Interrupted)??);
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    progress.advance();
-    Ok(Rated {
-        calls: histogram.count(),
-        per_second: histogram.count() as f64 / seconds,
-        p50_ms: histogram.quantile(0.5).unwrap_or_default(),
-        p99_ms: histogram.quantile(0.99).unwrap_or_default(),
-    })
 }
 
 /// One round of all clients; what one of them says of it.
