@@ -58,8 +58,8 @@ impl Restore {
         backup.copy_to(&self.data)?;
         let folder = self.data.display();
         let text = format!(
-            "Restored to {folder}: tacit-coordinator serve {folder}\nClients that have seen a later ledger than this one will \
-             refuse it; docs/operations.md says what then."
+            "Restored to {folder}: tacit-coordinator serve {folder}\nClients that have seen a later ledger than this one \
+             refuse it, until the identity root has signed a restart: tacit-coordinator ledger head {folder}, and docs/operations.md."
         );
         super::answer(self.json, &json!({ "data": self.data }), &text)
     }
