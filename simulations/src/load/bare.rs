@@ -46,15 +46,16 @@ pub enum BareError {
     Interrupted,
 }
 
-/// Sends as many streams of as many bytes, one after the other over each client's connection, all connections at once. Gives bytes per
-/// second.
+/// Buffers that the streams send from: together they are larger than a processor's cache, as the uploads' vectors are.
+const BUFFERS: usize = 64;
+
+/// Sends a stream of so many bytes over a connection of each client, all of them at once. Gives bytes per second.
 ///
 /// # Errors
 /// [`BareError`].
 pub async fn measure(
     root_certificate: &[u8],
     clients: &[&Credentials],
-    streams: usize,
     length: usize,
 ) -> Result<f64, BareError> {
     let folder = tempfile::tempdir()?;
@@ -72,34 +73,28 @@ pub async fn measure(
         .add_service(Sink);
     let serving = tokio::spawn(server.serve_with_incoming(listener.incoming()));
     let server = Server::new(&address, Trust::Fingerprint(fingerprint))?;
+    let buffers = (0..BUFFERS.min(clients.len())).map(|_| Bytes::from(vec![0x5a; length]));
+    let buffers: Vec<Bytes> = buffers.collect();
     let mut lines = Vec::with_capacity(clients.len());
-    for client in clients {
+    for (client, bytes) in clients.iter().zip(buffers.iter().cycle()) {
         let certificate = (client.issued.transport_certificate.as_slice(), &client.keys.transport);
         let channel = server.connect(Some(certificate)).await?;
-        // Bytes of its own, as every upload has, and not those that the processor's cache has for another.
-        lines.push((channel, Bytes::from(vec![0x5a; length])));
+        let mut grpc = tonic::client::Grpc::new(channel);
+        // The uploads' connections have been used before, too.
+        send(&mut grpc, bytes.slice(..1)).await?;
+        lines.push((grpc, bytes.clone()));
     }
     let mut workers = JoinSet::new();
     let began = Instant::now();
-    for (place, (channel, bytes)) in lines.into_iter().enumerate() {
-        let mine = (place..streams).step_by(clients.len()).count();
-        workers.spawn(async move {
-            let mut grpc = tonic::client::Grpc::new(channel);
-            for _ in 0..mine {
-                grpc.ready()
-                    .await
-                    .map_err(|error| BareError::Stream(Box::new(Status::from_error(error.into()))))?;
-                send(&mut grpc, bytes.clone()).await?;
-            }
-            Ok::<_, BareError>(())
-        });
+    for (mut grpc, bytes) in lines {
+        workers.spawn(async move { send(&mut grpc, bytes).await });
     }
     while let Some(done) = workers.join_next().await {
         done.map_err(|_| BareError::Interrupted)??;
     }
     let seconds = began.elapsed().as_secs_f64();
     serving.abort();
-    Ok((streams * length) as f64 / seconds)
+    Ok((clients.len() * length) as f64 / seconds)
 }
 
 /// One stream of bytes, in chunks as long as an upload's.
@@ -107,6 +102,8 @@ async fn send(
     grpc: &mut tonic::client::Grpc<tonic::transport::Channel>,
     bytes: Bytes,
 ) -> Result<(), BareError> {
+    let ready = grpc.ready().await;
+    ready.map_err(|error| BareError::Stream(Box::new(Status::from_error(error.into()))))?;
     let sent = bytes.len() as u64;
     let parts = tokio_stream::iter(chunks(&bytes, 0).map(|chunk| chunk.bytes).collect::<Vec<_>>());
     let path = PathAndQuery::from_static("/tacit.load.Sink/Count");

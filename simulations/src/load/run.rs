@@ -46,8 +46,6 @@ pub const FEWEST_CLIENTS: u32 = 4;
 const LINES: usize = 2;
 /// Connections that are opened at once.
 const OPENED_AT_ONCE: usize = 64;
-/// Uploads that the coordinator takes at once, and so the streams of the bare measurement.
-const PARALLEL: usize = 64;
 /// How long all clients wait for the last of them to have masked its vector.
 const MASKING: Duration = Duration::from_secs(900);
 /// How often the coordinator is asked whether something is done.
@@ -298,8 +296,8 @@ async fn measure(
     let vector_bytes = bytes / u64::from(settings.clients);
     progress.begin("the bare stream", 1);
     let root = site.data().appointment().map_err(SetupError::from)?.root_certificate;
-    let some: Vec<&Credentials> = fleet.iter().take(PARALLEL).map(SyntheticClient::credentials).collect();
-    let bare = bare::measure(&root, &some, settings.clients as usize, vector_bytes as usize).await?;
+    let all: Vec<&Credentials> = fleet.iter().map(SyntheticClient::credentials).collect();
+    let bare = bare::measure(&root, &all, vector_bytes as usize).await?;
     progress.end();
 
     let unary = Histogram::default();
