@@ -157,8 +157,10 @@ impl AdapterFolder {
     ) -> Result<Wanted, InstallError> {
         let record = self.record()?;
         let manifest = self.check(&record, signed, trusted, base_model)?;
-        let (installs, here) =
-            (manifest.channel != Channel::Training, self.version_folder(manifest.version).exists());
+        let installs = manifest.channel != Channel::Training;
+        // After a restart of the ledger another version may have the number of one that was lost.
+        let stored = self.manifest(manifest.version);
+        let here = stored.is_ok_and(|stored| stored.claimed_adapter() == manifest.adapter);
         if installs && record.pinned {
             return Ok(Wanted::Pinned);
         }
