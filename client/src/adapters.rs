@@ -165,7 +165,14 @@ impl AdapterFolder {
         if here {
             let followed = record.has_followed(manifest, &signed.claimed_digest());
             let current = !installs || record.current == Some(manifest.version);
-            return Ok(if followed && current { Wanted::Nothing } else { Wanted::Install });
+            if followed && current {
+                return Ok(Wanted::Nothing);
+            }
+            if self.manifest(manifest.version).is_ok_and(|known| known.claimed_adapter() == manifest.adapter)
+            {
+                return Ok(Wanted::Install);
+            }
+            // Another one, from before a restart, has its number, and stays until this one's files are here.
         }
         let mut missing = Vec::new();
         for name in [CONFIG, TRAINED] {
@@ -203,8 +210,10 @@ impl AdapterFolder {
         let manifest = self.check(&record, signed, trusted, &base.digest)?;
         let folder = self.version_folder(manifest.version);
         let here = self.load(manifest.version, trusted, base);
-        if !here.is_ok_and(|(stored, _)| stored.adapter == manifest.adapter) {
+        if here.is_err() {
             files::remove_folder(&folder)?;
+        }
+        if !here.is_ok_and(|(stored, _)| stored.adapter == manifest.adapter) {
             self.assemble(signed, manifest, base)?;
         }
         // The owner may have gone back while the files were coming.
@@ -339,7 +348,7 @@ impl AdapterFolder {
         Ok(manifest)
     }
 
-    /// Makes a version's folder out of the downloaded files.
+    /// Makes a version's folder out of the downloaded files, in place of another that has its number.
     fn assemble(
         &self,
         signed: &SignedManifest,
@@ -363,7 +372,9 @@ impl AdapterFolder {
         // The configuration as it was published: its digest is in the manifest, and stays comparable.
         fs::copy(&config, staging.join(CONFIG)).map_err(files::disk(&config))?;
         files::write(&staging.join(MANIFEST), &signed.to_bytes())?;
-        files::publish_folder(&staging, &self.version_folder(manifest.version))
+        let folder = self.version_folder(manifest.version);
+        files::remove_folder(&folder)?;
+        files::publish_folder(&staging, &folder)
     }
 
     fn published<'a>(
