@@ -2,7 +2,7 @@
 //! the claim to see it in the ledger become durable together. Must never lose either.
 
 use crate::Millis;
-use crate::budget::Budget;
+use crate::budget::{Budget, Participation};
 use crate::folder::{self, Folder, FolderError, Kind};
 use crate::ledger::Verdict;
 use serde::{Deserialize, Serialize};
@@ -194,6 +194,16 @@ impl Accounts {
         awaiting.map(|awaiting| awaiting.unmasked = true).is_some()
     }
 
+    /// The highest round, of any task, that was paid for under this client's present number.
+    #[must_use]
+    pub fn last_paid(&self) -> Option<u64> {
+        self.own().map(|paid| paid.round).max()
+    }
+
+    fn own(&self) -> impl Iterator<Item = &Participation> {
+        self.budget.debits().iter().skip(self.inherited).map(|debit| &debit.participation)
+    }
+
     /// Whether this client may join a round: it has neither uploaded to it nor refused to go on with it.
     #[must_use]
     pub fn may_join(&self, name: &RoundName) -> bool {
@@ -203,15 +213,13 @@ impl Accounts {
     /// Whether this client has uploaded a vector in a round.
     #[must_use]
     pub fn has_uploaded(&self, name: &RoundName) -> bool {
-        let uploaded = self.budget.debits().iter().skip(self.inherited).map(|debit| &debit.participation);
-        uploaded.into_iter().any(|paid| paid.task == name.task && paid.round == name.round)
+        self.own().any(|paid| paid.task == name.task && paid.round == name.round)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Participation;
     use crate::testing::{NOW, limits, task};
     use tacit_privacy::RdpCurve;
     use tacit_privacy::ledger::restart::ROUNDS_APART;
@@ -262,8 +270,10 @@ mod tests {
         assert!(new.awaiting.is_empty());
         let round = RoundName { task: task(), round: 1 };
         assert!(new.may_join(&round), "the other coordinator's first round is another");
+        assert_eq!(new.last_paid(), None);
         let participation = Participation { task: task(), round: 1, context: [9; 32] };
         new.budget.debit(&participation, &RdpCurve::gaussian(2.0)).expect("within the limit");
+        assert_eq!(new.last_paid(), Some(1));
         assert!(!new.may_join(&round) && new.budget.spent().expect("stated") > spent);
     }
 

@@ -158,7 +158,8 @@ impl AdapterFolder {
         let record = self.record()?;
         let manifest = self.check(&record, signed, trusted, base_model)?;
         let installs = manifest.channel != Channel::Training;
-        // After a restart of the ledger another version may have the number of one that was lost.
+        // After a restart of the ledger another version may have the number of one that was lost, which stays until this one's
+        // files are here.
         let stored = self.manifest(manifest.version);
         let here = stored.is_ok_and(|stored| stored.claimed_adapter() == manifest.adapter);
         if installs && record.pinned {
@@ -205,8 +206,10 @@ impl AdapterFolder {
         let manifest = self.check(&record, signed, trusted, &base.digest)?;
         let folder = self.version_folder(manifest.version);
         let here = self.load(manifest.version, trusted, base);
-        if !here.is_ok_and(|(stored, _)| stored.adapter == manifest.adapter) {
+        if here.is_err() {
             files::remove_folder(&folder)?;
+        }
+        if !here.is_ok_and(|(stored, _)| stored.adapter == manifest.adapter) {
             self.assemble(signed, manifest, base)?;
         }
         // The owner may have gone back while the files were coming.
@@ -341,7 +344,7 @@ impl AdapterFolder {
         Ok(manifest)
     }
 
-    /// Makes a version's folder out of the downloaded files.
+    /// Makes a version's folder out of the downloaded files, in place of another that has its number.
     fn assemble(
         &self,
         signed: &SignedManifest,
@@ -365,7 +368,9 @@ impl AdapterFolder {
         // The configuration as it was published: its digest is in the manifest, and stays comparable.
         fs::copy(&config, staging.join(CONFIG)).map_err(files::disk(&config))?;
         files::write(&staging.join(MANIFEST), &signed.to_bytes())?;
-        files::publish_folder(&staging, &self.version_folder(manifest.version))
+        let folder = self.version_folder(manifest.version);
+        files::remove_folder(&folder)?;
+        files::publish_folder(&staging, &folder)
     }
 
     fn published<'a>(

@@ -365,7 +365,7 @@ impl Daemon {
             self.stop_training();
             self.close()?;
             self.report().await?;
-            return self.look_for_restart().await;
+            return if self.is_paused() { Ok(GLANCE) } else { self.look_for_restart().await };
         }
         // A round that has begun is over in seconds, and others wait for it.
         if self.round.is_some() {

@@ -319,7 +319,7 @@ mod tests {
             let mut watch = Watch::load(&folder, world.keys(), ClientId(7)).unwrap();
             let mut book = Book::new(&world.key);
             book.reserve(1, [8; 32]);
-            watch.accept(&folder, &book.prove(0, &[]), NOW).unwrap();
+            watch.accept(&folder, &book.prove(0, &[]), None, NOW).unwrap();
             for file in ["round/joined", "updates/rust-completion.update", "revocations"] {
                 folder.write(file, KIND, b"old").unwrap();
             }

@@ -128,11 +128,18 @@ impl Watch {
     }
 
     /// Takes the head of a proof, and the restart that it shows; what they add is stored when this returns, all of it or nothing.
-    /// Whether a restart was adopted: [`Self::restart`].
+    /// Whether a restart was adopted: [`Self::restart`]. `paid` is the highest round that this client has paid for: where that
+    /// came after a restart, the restart was kept from it until now, and lets nobody go back any more.
     ///
     /// # Errors
     /// [`LedgerError`]; the memory is then unchanged.
-    pub fn accept(&mut self, folder: &Folder, proof: &LedgerProof, now: Millis) -> Result<bool, LedgerError> {
+    pub fn accept(
+        &mut self,
+        folder: &Folder,
+        proof: &LedgerProof,
+        paid: Option<u64>,
+        now: Millis,
+    ) -> Result<bool, LedgerError> {
         let mut witness = self.witness.clone();
         let accepted = match &proof.restart {
             None => witness.accept(proof.head, &proof.consistency).map(|()| false).map_err(Into::into),
@@ -140,7 +147,16 @@ impl Watch {
                 witness.accept_restart(proof.head, &proof.consistency, &restart.shown(), &self.root.0)
             }
         };
+        let goes_back = || self.witness.clone().accept(proof.head, &proof.consistency).is_err();
         let adopted = match accepted {
+            Ok(true) if paid >= Some(witness.first_round()) && goes_back() => {
+                let (number, round) = (witness.restart_number(), paid.unwrap_or_default());
+                let problem = format!(
+                    "restart {number} of the ledger was kept from this client until it had paid for round {round}, which came \
+                     after that, and is now to leave behind what it saw since"
+                );
+                return Err(self.caught(folder, About::Other, &problem, proof, now));
+            }
             Ok(adopted) => adopted,
             Err(RestartError::Head(error @ HeadError::Signature { .. })) => {
                 return Err(LedgerError::Unsigned(error));

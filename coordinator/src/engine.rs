@@ -95,6 +95,8 @@ pub struct Engine {
     /// Folders of ended rounds' vectors, to be removed once the end is durable.
     spent: Vec<PathBuf>,
     board: watch::Sender<Arc<Board>>,
+    /// Number of the last restart that the root has signed. None comes in while it serves.
+    restart: u32,
     figures: Figures,
     /// Draws the secrets of rounds.
     rng: ChaCha20Rng,
@@ -312,8 +314,8 @@ impl Engine {
     /// # Errors
     /// [`Refused::Disk`].
     pub fn prove(&self, prove: &Prove, now: Millis) -> Result<LedgerProof, Refused> {
-        let (store, key) = (self.setup.store.as_ref(), self.setup.key.as_ref());
-        self.account.prove(prove, store, key, now).map_err(|error| Refused::Disk(error.to_string()))
+        let (store, keys) = (self.setup.store.as_ref(), (&self.setup.root, self.setup.key.as_ref()));
+        self.account.prove(prove, store, keys, now).map_err(|error| Refused::Disk(error.to_string()))
     }
 
     fn picture(&self) -> Board {
@@ -323,7 +325,7 @@ impl Engine {
         Board {
             tasks: self.tasks.iter().map(|(name, task)| (name.clone(), view(task))).collect(),
             ledger: Some((self.account.signed_head(&self.setup.key, now), self.account.ledger().size())),
-            restart: self.account.ledger().restarts().last().map_or(0, |restart| restart.claimed().number),
+            restart: self.restart,
         }
     }
 }

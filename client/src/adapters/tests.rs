@@ -265,8 +265,13 @@ fn a_coordinator_that_was_restored_is_followed_after_a_restart_and_once_for_each
     world.folder.restarted(0).unwrap();
     assert!(matches!(world.follow(&next), Err(InstallError::TwoStatements { serial: 1, .. })));
     world.folder.restarted(3).unwrap();
-    // The version that is here under that number is another one: this one is fetched, and takes its place.
+    // The version that is here under that number is another one: it stays until this one is whole.
     assert!(matches!(world.consider(&next), Ok(Wanted::Files(_))));
+    assert!(matches!(world.install(&next), Err(InstallError::Missing { .. })));
+    assert_eq!(
+        (world.folder.record().unwrap().current, world.load(2).unwrap()),
+        (Some(2), lost.values().to_vec())
+    );
     world.follow(&next).unwrap();
     assert_eq!(world.current(), Some(2));
     // Under the same restart it is held to what it says now.

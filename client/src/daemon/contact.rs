@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// The newest plan of each task, for the dry run.
 const PLANS: &str = "plans";
-const PLAN: Kind = Kind { code: 10, version: 1 };
+pub(super) const PLAN: Kind = Kind { code: 10, version: 1 };
 /// What follows a task's name there.
 const PLAN_SUFFIX: &str = ".plan";
 /// This client's places on the rosters that those plans demand.
@@ -29,6 +29,7 @@ const PLACES: &str = "places";
 const PLACE: Kind = Kind { code: 21, version: 1 };
 
 /// The newest plan of each task in a folder, as the coordinator signed it, with this client's place on the roster that it demands.
+/// Those that an earlier program kept, in a form that is none any more, are left out: the next offer brings others.
 pub(crate) fn stored_plans(
     folder: &crate::folder::Folder,
 ) -> Result<Vec<(SignedPlan, Option<Membership>)>, crate::folder::FolderError> {
@@ -36,8 +37,13 @@ pub(crate) fn stored_plans(
     for name in folder.list(PLANS)? {
         let file = format!("{PLANS}/{name}");
         if let Some(bytes) = folder.read(&file, PLAN)? {
-            let signed =
-                SignedPlan::from_wire(&bytes).map_err(|error| folder.damaged(&file, &error.to_string()))?;
+            let signed = match SignedPlan::from_wire(&bytes) {
+                Ok(signed) => signed,
+                Err(error) => {
+                    tracing::warn!(file, %error, "a plan that was kept cannot be read");
+                    continue;
+                }
+            };
             let place = format!("{PLACES}/{name}");
             let membership = if signed.roster().is_some() { folder.load(&place, PLACE)? } else { None };
             plans.push((signed, membership));
@@ -73,7 +79,10 @@ impl Daemon {
                 "the identity root has shut this client out: enrol anew, or ask the operator".into(),
             ));
         }
-        self.settle().await?;
+        if self.settle().await? {
+            // What was offered is from before.
+            return Ok(Duration::ZERO);
+        }
         self.status.tasks = BTreeMap::new();
         let before = self.status.problem.clone();
         for offer in answer.offers {
@@ -105,7 +114,7 @@ impl Daemon {
     /// Accepts what is shown of the ledger. Whether a restart was adopted.
     fn take_ledger(&mut self, proof: &LedgerProof) -> Result<bool, Fault> {
         let before = self.ledger.size();
-        let adopted = self.ledger.accept(&self.folder, proof, now())?;
+        let adopted = self.ledger.accept(&self.folder, proof, self.accounts.last_paid(), now())?;
         if let Some(restart) = self.ledger.restart().filter(|_| adopted) {
             tracing::warn!(restart = restart.number, size = restart.size, before, "the ledger was restarted");
             self.note_restart()?;
@@ -138,16 +147,16 @@ impl Daemon {
         Ok(Duration::ZERO)
     }
 
-    /// Looks up in the ledger what became of the rounds that this client uploaded to.
-    async fn settle(&mut self) -> Result<(), Fault> {
+    /// Looks up in the ledger what became of the rounds that this client uploaded to. Whether a restart was adopted.
+    async fn settle(&mut self) -> Result<bool, Fault> {
         let awaited: Vec<_> = self.accounts.awaiting.iter().take(MAX_ROUNDS).cloned().collect();
         if awaited.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let rounds = awaited.iter().map(|awaiting| awaiting.name()).collect();
         let prove = Prove { since: self.ledger.size(), rounds, restart: self.ledger.restart_number() };
         let proof = self.line.once(async |client| client.prove(prove).await).await?;
-        self.take_ledger(&proof)?;
+        let adopted = self.take_ledger(&proof)?;
         for awaiting in awaited {
             let verdict = self.ledger.judge(&self.folder, &awaiting, &proof, now())?;
             if verdict != Verdict::Open {
@@ -156,7 +165,7 @@ impl Daemon {
                 self.accounts.store(&self.folder)?;
             }
         }
-        Ok(())
+        Ok(adopted)
     }
 
     /// Does what an offer asks for, as far as this client wants to.

@@ -73,6 +73,8 @@ struct Fake {
     closed: bool,
     /// Number of the round.
     round: u64,
+    /// Whether check-ins say nothing of restarts.
+    hides: bool,
     /// Calls whose answers the client would take compressed.
     compressible: BTreeSet<&'static str>,
 }
@@ -120,6 +122,7 @@ impl Server {
             vectors: 0,
             closed: false,
             round: 1,
+            hides: false,
             compressible: BTreeSet::new(),
         })))
     }
@@ -229,7 +232,8 @@ impl Fleet for Server {
                 excuse: over.then(|| "its update is in".to_owned()),
                 membership: state.world.members[0].membership.clone(),
             };
-            let ledger = state.book.prove_after(request.ledger_size, &[], request.restart);
+            let restart = if state.hides { u32::MAX } else { request.restart };
+            let ledger = state.book.prove_after(request.ledger_size, &[], restart);
             state.check_ins.push(request);
             let offers = vec![offer];
             CheckedIn { now: NOW, ledger, offers, retry_after: 20, revocations: state.revocations.clone() }
@@ -312,7 +316,10 @@ impl Fleet for Server {
         self.trouble()?;
         let Prove { since, rounds, restart } = request.into_inner();
         let rounds: Vec<u64> = rounds.iter().map(|name| name.round).collect();
-        Ok(Response::new(self.with(|state| state.book.prove_after(since, &rounds, restart))))
+        Ok(Response::new(self.with(|state| {
+            let restart = if state.hides { u32::MAX } else { restart };
+            state.book.prove_after(since, &rounds, restart)
+        })))
     }
 
     async fn download(&self, request: Request<Download>) -> Result<Response<Self::DownloadStream>, Status> {
@@ -738,6 +745,49 @@ async fn a_limit_that_lost_rounds_have_used_up_stays_used_up() {
     };
     machine.run_with(&server, settings_with(&limit), refuses).await.expect("it runs");
     server.with(|state| assert!(state.handed_in.is_empty(), "nothing leaves the machine"));
+}
+
+#[tokio::test]
+async fn a_restart_that_was_kept_back_is_no_way_back() {
+    let (server, machine) = (Server::new(), Machine::new(true));
+    let restarted = server.with(|state| {
+        let restart = state.book.restart_from(1);
+        state.book.restart(restart, &state.world.root);
+        (state.hides, state.round) = (true, ROUNDS_APART);
+        state.plan = state.world.plan(ROUNDS_APART);
+        state.coordinator = Coordinator::open(&state.world, &state.plan);
+        state.book.clone()
+    });
+    machine.run(&server, settled).await.expect("it runs");
+    assert_eq!((machine.shown().ledger, machine.shown().restart), (3, 0));
+    // The round that it has paid for is to be forgotten, by a restart that was made before it.
+    server.with(|state| (state.hides, state.book) = (false, restarted));
+    let reported = |_: &Path| server.with(|state| !state.reports.is_empty());
+    machine.run(&server, reported).await.expect("it stops when told");
+    let problem = server.with(|state| state.reports[0].problem.clone());
+    assert!(problem.contains("restart 1 of the ledger was kept from this client"), "{problem}");
+    assert_eq!((machine.shown().ledger, machine.shown().restart), (3, 0));
+}
+
+#[tokio::test]
+async fn paused_it_asks_for_no_restart() {
+    let (server, machine) = rolled_back().await;
+    server.with(|state| state.check_ins.clear());
+    std::fs::write(machine.path.path().join(PAUSED), []).expect("writable");
+    let out = |path: &Path| {
+        Shown::read(path).ok().flatten().is_some_and(|shown| shown.state == State::Contradiction)
+    };
+    machine.run(&server, out).await.expect("it stops when told");
+    server.with(|state| assert!(state.check_ins.is_empty(), "{:?}", state.check_ins));
+}
+
+#[tokio::test]
+async fn a_plan_of_an_earlier_form_keeps_nobody_from_starting() {
+    let (server, machine) = (Server::new(), Machine::new(false));
+    let file = "plans/rust-completion.plan";
+    machine.folder().write(file, super::contact::PLAN, b"as another program wrote it").expect("written");
+    let asked = |_: &Path| server.with(|state| !state.check_ins.is_empty());
+    machine.run(&server, asked).await.expect("it runs");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use tacit_aggregation::identity::IdentityRoot;
 use tacit_privacy::ledger::head::SignedHead;
+use tacit_privacy::ledger::restart::ROUNDS_APART;
 use tacit_proto::CoordinatorKey;
 
 const PLAN: [u8; 32] = [8; 32];
@@ -44,7 +45,7 @@ impl Setup {
 
     fn judge(&mut self, awaiting: &Awaiting, now: u64) -> Result<Verdict, LedgerError> {
         let proof = self.book.prove(self.watch.size(), &[awaiting.round]);
-        self.watch.accept(&self.folder, &proof, NOW)?;
+        self.watch.accept(&self.folder, &proof, None, NOW)?;
         self.watch.judge(&self.folder, awaiting, &proof, now)
     }
 
@@ -141,7 +142,7 @@ fn lists_and_entries_that_do_not_belong_are_caught() {
     setup.book.reserve(2, PLAN);
     setup.book.end(2, Ends::Commit(&COHORT));
     let good = setup.book.prove(0, &[1, 2]);
-    setup.watch.accept(&setup.folder, &good, NOW).expect("honest");
+    setup.watch.accept(&setup.folder, &good, None, NOW).expect("honest");
     let judge = |proof: &_| setup.watch.judge(&setup.folder, &awaiting(1, true), proof, NOW);
     assert_eq!(judge(&good).expect("honest"), Verdict::Debited(1));
     // Other participants than the entry commits to, one of them not even missing.
@@ -181,7 +182,7 @@ fn a_fork_or_a_rollback_is_caught_also_after_a_restart() {
             other.reserve(2, PLAN);
         }
         let (mut watch, proof) = (setup.again(), other.prove(2, &[]));
-        let refused = watch.accept(&setup.folder, &proof, NOW).expect_err("a contradiction");
+        let refused = watch.accept(&setup.folder, &proof, None, NOW).expect_err("a contradiction");
         let LedgerError::Contradiction(contradiction) = refused else { panic!("{refused}") };
         let evidence: serde_json::Value = serde_json::from_slice(&contradiction.evidence).expect("JSON");
         assert!(evidence["seen"].is_string() && evidence["shown"].is_string());
@@ -198,7 +199,8 @@ fn a_fork_or_a_rollback_is_caught_also_after_a_restart() {
 fn a_stranger_s_head_proves_nothing() {
     let mut setup = Setup::new();
     let stranger = Book::new(&CoordinatorKey::from_bytes(&[66; 32]));
-    let refused = setup.watch.accept(&setup.folder, &stranger.prove(0, &[]), NOW).expect_err("unsigned");
+    let refused =
+        setup.watch.accept(&setup.folder, &stranger.prove(0, &[]), None, NOW).expect_err("unsigned");
     assert!(matches!(refused, LedgerError::Unsigned(_)), "{refused}");
     assert_eq!(Contradiction::load(&setup.folder).expect("readable"), None);
 }
@@ -223,7 +225,7 @@ fn a_restart_is_adopted_once_and_lost_rounds_are_told_from_missing_debits() {
     setup.book.restart(setup.book.restart_from(1), &setup.world.root);
     let proof = setup.book.prove_after(4, &[1, 2], 0);
     assert!(setup.watch.would_adopt(&proof) && !setup.watch.would_adopt(&setup.book.prove(4, &[])));
-    assert!(setup.watch.accept(&setup.folder, &proof, NOW).expect("the root's"));
+    assert!(setup.watch.accept(&setup.folder, &proof, None, NOW).expect("the root's"));
     assert!(!setup.watch.would_adopt(&proof), "once");
     let judged = |setup: &Setup, round, unmasked, later| {
         let proof = setup.book.prove(setup.watch.size(), &[round]);
@@ -243,7 +245,7 @@ fn a_restart_is_adopted_once_and_lost_rounds_are_told_from_missing_debits() {
     // The same number for another head is a fork of the root's, and no restart ends that.
     let mut forked = Book::new(&setup.world.key);
     forked.restart(forked.restart_from(1), &setup.world.root);
-    let refused = setup.watch.accept(&setup.folder, &forked.prove_after(3, &[], 0), NOW);
+    let refused = setup.watch.accept(&setup.folder, &forked.prove_after(3, &[], 0), None, NOW);
     let Err(LedgerError::Contradiction(found)) = refused else { panic!("{refused:?}") };
     assert!(found.problem.contains("two restarts with the number 1"), "{found:?}");
     assert_eq!(found.about, About::Other);
@@ -256,11 +258,38 @@ fn a_restart_is_adopted_once_and_lost_rounds_are_told_from_missing_debits() {
 }
 
 #[test]
+fn a_restart_that_was_kept_back_lets_nobody_go_back() {
+    let (mut setup, backup) = put_back();
+    let mut kept = backup;
+    kept.restart(kept.restart_from(1), &setup.world.root);
+    setup.watch.accept(&setup.folder, &kept.prove_after(4, &[], 0), Some(2), NOW).expect("in time");
+    // A second one, which the coordinator takes in, and hides while this client pays for a round that comes after it.
+    kept.restart(kept.restart_from(2), &setup.world.root);
+    let mut forked = kept.clone();
+    let first = 2 * ROUNDS_APART;
+    kept.reserve(first, PLAN);
+    kept.end(first, Ends::Commit(&COHORT));
+    setup.watch.accept(&setup.folder, &kept.prove(3, &[]), Some(2), NOW).expect("it grew");
+    assert_eq!((setup.watch.size(), setup.watch.restart_number()), (6, 1));
+    forked.reserve(first + 1, PLAN);
+    let refused = setup.watch.accept(&setup.folder, &forked.prove_after(6, &[], 1), Some(first), NOW);
+    let Err(LedgerError::Contradiction(found)) = refused else { panic!("{refused:?}") };
+    assert!(found.problem.contains("restart 2 of the ledger was kept from this client"), "{found:?}");
+    assert_eq!((found.about, setup.again().size(), setup.again().restart_number()), (About::Other, 6, 1));
+    // Late, but over the ledger that it saw, it leaves nothing behind.
+    let late = kept.prove_after(6, &[], 1);
+    assert!(setup.again().accept(&setup.folder, &late, Some(first), NOW).expect("it goes on"));
+    // And whoever has paid for nothing since goes back, as after any loss.
+    let lost = forked.prove_after(6, &[], 1);
+    assert!(setup.watch.accept(&setup.folder, &lost, Some(first - 1), NOW).expect("the root's"));
+}
+
+#[test]
 fn a_restart_that_is_none_is_refused_although_the_ledger_goes_on() {
     let mut setup = Setup::new();
     let other = IdentityRoot::generate(&mut ChaCha20Rng::seed_from_u64(9));
     setup.book.restart(setup.book.restart_from(1), &other);
-    let refused = setup.watch.accept(&setup.folder, &setup.book.prove_after(0, &[], 0), NOW);
+    let refused = setup.watch.accept(&setup.folder, &setup.book.prove_after(0, &[], 0), None, NOW);
     assert!(matches!(refused, Err(LedgerError::Restart(_))), "{refused:?}");
     assert_eq!((setup.watch.size(), Contradiction::load(&setup.folder).expect("readable")), (0, None));
 }
@@ -277,7 +306,7 @@ fn a_machine_that_dies_while_it_adopts_has_the_old_memory_or_the_new() {
         drop(setup.folder);
         let dying = Folder::open_until(&path, at).expect("there");
         let mut watch = Watch::load(&dying, world.keys(), client).expect("stored");
-        let adopted = watch.accept(&dying, &proof, NOW);
+        let adopted = watch.accept(&dying, &proof, None, NOW);
         drop(dying);
         let folder = Folder::open(&path).expect("there");
         let mut watch = Watch::load(&folder, world.keys(), client).expect("whole");
@@ -285,7 +314,7 @@ fn a_machine_that_dies_while_it_adopts_has_the_old_memory_or_the_new() {
         assert!([(4, 0), (3, 1)].contains(states.last().expect("pushed")), "{states:?}");
         // Whichever it is, it goes on.
         watch
-            .accept(&folder, &book.prove_after(watch.size(), &[], watch.restart_number()), NOW)
+            .accept(&folder, &book.prove_after(watch.size(), &[], watch.restart_number()), None, NOW)
             .expect("the root's");
         assert_eq!((watch.size(), watch.restart_number()), (3, 1));
         if adopted.is_ok() {

@@ -4,6 +4,7 @@ use super::tables::{self, LedgerRounds, Members};
 use super::{Account, Millis};
 use crate::store::{Records, Store, StoreError};
 use tacit_aggregation::Digest;
+use tacit_aggregation::identity::PublicKey;
 use tacit_privacy::ledger::head::{Head, SignedHead};
 use tacit_privacy::ledger::restart::SignedRestart;
 use tacit_proto::CoordinatorKey;
@@ -20,8 +21,9 @@ impl Account {
     }
 
     /// The signed head, the proof that it extends the ledger that the caller saw, and the entries of the rounds that it asks
-    /// about; and the next restart for it. Rounds that the ledger does not know are left out, and so are those beyond the first [`MAX_ROUNDS`]. A
-    /// caller that saw more entries than there are gets no proof: it has caught a coordinator that was rolled back.
+    /// about; and the next restart for it that `root` has signed. Rounds that the ledger does not know are left out, and so are
+    /// those beyond the first [`MAX_ROUNDS`]. A caller that saw more entries than there are gets no proof: it has caught a
+    /// coordinator that was rolled back.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -29,21 +31,36 @@ impl Account {
         &self,
         prove: &Prove,
         store: &dyn Store,
-        key: &CoordinatorKey,
+        (root, key): (&PublicKey, &CoordinatorKey),
         now: Millis,
     ) -> Result<LedgerProof, StoreError> {
         let consistency = self.ledger.tree().consistency(prove.since, self.saved).unwrap_or_default();
         let asked = prove.rounds.iter().take(MAX_ROUNDS);
         let found: Result<Vec<_>, _> = asked.map(|round| self.round_entries(round, store)).collect();
         let rounds = found?.into_iter().flatten().collect();
-        let restart = self.restart_after(prove.restart, store)?.map(Box::new);
+        let restart = self.restart_after(prove.restart, root, store)?.map(Box::new);
         Ok(LedgerProof { head: self.signed_head(key, now), consistency, rounds, restart })
     }
 
-    /// The first restart with a higher number.
-    fn restart_after(&self, number: u32, store: &dyn Store) -> Result<Option<ProvedRestart>, StoreError> {
-        let mut restarts = self.ledger.restarts().iter().map(SignedRestart::claimed);
-        let Some(restart) = restarts.find(|restart| restart.number > number) else { return Ok(None) };
+    /// Number of the last restart that `root` has signed; 0 where it has signed none.
+    #[must_use]
+    pub fn last_restart(&self, root: &PublicKey) -> u32 {
+        let signed = |restart: &SignedRestart| restart.verify(&root.0).ok().map(|restart| restart.number);
+        self.ledger.restarts().iter().rev().find_map(signed).unwrap_or(0)
+    }
+
+    /// The first restart with a higher number. One that an earlier root has signed is for the clients of that root: the others
+    /// would take it for a forgery, and have seen nothing of what it left behind.
+    fn restart_after(
+        &self,
+        number: u32,
+        root: &PublicKey,
+        store: &dyn Store,
+    ) -> Result<Option<ProvedRestart>, StoreError> {
+        let later = self.ledger.restarts().iter().filter(|restart| restart.claimed().number > number);
+        let Some(restart) = later.map(|restart| restart.verify(&root.0)).find_map(Result::ok) else {
+            return Ok(None);
+        };
         let consistency = self.ledger.tree().consistency(restart.size, self.saved);
         let Some((inclusion, consistency)) = self.inclusion(restart.size).zip(consistency) else {
             return Ok(None);

@@ -10,9 +10,10 @@ use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-use tacit_aggregation::identity::ClientId;
+use tacit_aggregation::identity::{ClientId, IdentityRoot, PublicKey};
 use tacit_aggregation::params::TaskName;
 use tacit_privacy::ledger::head::{HeadError, Witness};
+use tacit_privacy::ledger::restart::Restart;
 use tacit_privacy::ledger::{self, Entry, Event, LedgerError, Problem, members_root};
 use tacit_privacy::{
     Adjacency, BasisPoints, Mechanism, MechanismRequest, NoiseLaw, ParticipationBook, RdpCurve,
@@ -25,6 +26,8 @@ use tacit_proto::ledger::Prove;
 const DELTA: f64 = 1e-5;
 const COHORT: u32 = 5;
 const LEAST: u32 = 3;
+/// An identity root that has signed no restart.
+const NOBODY: PublicKey = PublicKey([0; 32]);
 
 fn task(name: &str) -> TaskName {
     TaskName::new(name).expect("a plain name")
@@ -328,7 +331,7 @@ fn clients_are_shown_what_they_ask_for_and_can_check_it() {
         }
         .expect("reserved");
         let prove = Prove { since: witness.size(), rounds: vec![name(round), name(9)], restart: 0 };
-        let proof = stored.account.prove(&prove, &stored.store, &key, 100 + round).expect("read");
+        let proof = stored.account.prove(&prove, &stored.store, (&NOBODY, &key), 100 + round).expect("read");
         witness.accept(proof.head, &proof.consistency).expect("it grew");
         assert_eq!(witness.size(), stored.account.ledger().size());
         let [shown] = proof.rounds.as_slice() else { unreachable!("one round is known: {proof:?}") };
@@ -347,13 +350,44 @@ fn clients_are_shown_what_they_ask_for_and_can_check_it() {
     // What is not saved yet is in no head.
     stored.account.release(&rust, 3, "late", 0).expect("open");
     let prove = Prove { since: witness.size(), rounds: vec![name(3)], restart: 0 };
-    let proof = stored.account.prove(&prove, &stored.store, &key, 200).expect("read");
+    let proof = stored.account.prove(&prove, &stored.store, (&NOBODY, &key), 200).expect("read");
     assert_eq!(proof.head.verify(&public).expect("signed").size, 5);
     assert_eq!(proof.rounds[0].entries.len(), 1);
     // A coordinator from a backup is caught.
-    let old = Account::new().prove(&prove, &MemoryStore::new(), &key, 200).expect("read");
+    let old = Account::new().prove(&prove, &MemoryStore::new(), (&NOBODY, &key), 200).expect("read");
     let refused = witness.accept(old.head, &old.consistency);
     assert_eq!(refused, Err(HeadError::RolledBack { size: 0, seen: 5 }));
+}
+
+#[test]
+fn clients_are_shown_the_restarts_of_their_own_root_and_no_others() {
+    let (mut stored, key) = (Stored::new(MemoryStore::new()), key());
+    let [first, second] = [1, 2].map(|seed| IdentityRoot::from_bytes(&[seed; 32]));
+    let restart = |stored: &mut Stored<MemoryStore>, root: &IdentityRoot, number| {
+        let (size, tree) = (stored.account.ledger().size(), stored.account.ledger().tree().root());
+        let restart = Restart { coordinator: key.public_key().0, number, size, root: tree };
+        let signed = restart.signed(root.sign(&restart.payload()).0);
+        stored.step(|account| account.restart(signed, 0)).expect("of this ledger");
+    };
+    // What is shown to a fresh client, if its witness takes it.
+    let shown = |stored: &Stored<MemoryStore>, root: &IdentityRoot, restart| {
+        let (prove, public) = (Prove { since: 0, rounds: Vec::new(), restart }, root.public_key());
+        let proof = stored.account.prove(&prove, &stored.store, (&public, &key), 1).expect("read");
+        let mut witness = Witness::new(key.public_key().0);
+        let shown = proof.restart.map(|restart| {
+            witness.accept_restart(proof.head, &proof.consistency, &restart.shown(), &public.0)
+        });
+        shown.map(|adopted| adopted.map(|news| (news, witness.restart_number())))
+    };
+    restart(&mut stored, &first, 1);
+    assert_eq!(shown(&stored, &first, 0), Some(Ok((true, 1))));
+    assert_eq!(shown(&stored, &first, 1), None);
+    // The first root's key is lost: whoever enrols with the second could not tell its restart from a forgery.
+    assert_eq!(shown(&stored, &second, 0), None);
+    restart(&mut stored, &second, 2);
+    assert_eq!(shown(&stored, &second, 0), Some(Ok((true, 2))));
+    let last = [&first, &second, &IdentityRoot::from_bytes(&[3; 32])];
+    assert_eq!(last.map(|root| stored.account.last_restart(&root.public_key())), [1, 2, 0]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct Board {
     pub tasks: BTreeMap<TaskName, TaskView>,
     /// The ledger's newest signed head, and its size.
     pub ledger: Option<(SignedHead, u64)>,
-    /// Number of the ledger's last restart; 0 before the first.
+    /// Number of the ledger's last restart that the identity root has signed; 0 before the first.
     pub restart: u32,
 }
 

@@ -118,10 +118,12 @@ impl Engine {
         let (board, shown) = watch::channel(Arc::new(Board::default()));
         let figures = Figures::default();
         let (handle, commands) = Commands::new(shown, figures.clone());
+        let restart = account.last_restart(&setup.root);
         let mut engine = Self {
             setup,
             epoch,
             account,
+            restart,
             rosters: Rosters::default(),
             tasks: BTreeMap::new(),
             batch: Batch::new(),

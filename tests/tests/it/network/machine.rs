@@ -338,7 +338,7 @@ impl Machine {
         let rounds = accounts.awaiting.iter().map(|awaiting| awaiting.name()).collect();
         let prove = Prove { since: watch.size(), rounds, restart: watch.restart_number() };
         let proof = line.prove(prove).expect("it answers");
-        watch.accept(folder, &proof, now)?;
+        watch.accept(folder, &proof, accounts.last_paid(), now)?;
         if watch.restart().is_some_and(|restart| accounts.restarted(restart)) {
             accounts.store(folder).expect("stored");
         }
