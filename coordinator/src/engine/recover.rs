@@ -19,6 +19,7 @@ use crate::vectors::{VectorError, VectorFolder};
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tacit_aggregation::identity::RosterError;
 use tacit_aggregation::params::TaskName;
 use tacit_privacy::NoiseKey;
 use tacit_proto::{DecodeError, SignedPlan, Wire as _};
@@ -62,7 +63,7 @@ pub enum EngineError {
         /// What is wrong.
         problem: DecodeError,
     },
-    /// The stored roster is not this root's.
+    /// The stored roster is not the one that the root signed.
     #[error(transparent)]
     Roster(#[from] ListedError),
     /// Something could not be made durable.
@@ -154,8 +155,16 @@ impl Engine {
         let now = (self.setup.clock)();
         let store = Arc::clone(&self.setup.store);
         let records = Records(store.as_ref());
-        for (_, roll) in records.scan::<Rolls>(&(), None, MAX_ROSTERS)? {
-            self.rosters.restore(Listed::new(&roll, &self.setup.root)?);
+        for (epoch, roll) in records.scan::<Rolls>(&(), None, MAX_ROSTERS)? {
+            match Listed::new(&roll, &self.setup.root) {
+                Ok(listed) => self.rosters.restore(listed),
+                // Another root was appointed since. It numbers its own epochs, and none of its clients is on this list.
+                Err(ListedError::Roster(error @ RosterError::Signature { .. })) => {
+                    tracing::warn!(epoch, %error, "a roster is forgotten");
+                    self.batch.delete::<Rolls>(&epoch);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         let mut recovery = Recovery {
             reservations: self.account.reservations().count(),

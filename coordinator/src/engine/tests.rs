@@ -108,9 +108,13 @@ impl World {
     }
 
     fn on(folder: tempfile::TempDir, store: Arc<dyn Store>) -> Self {
+        Self::under(root().public_key(), folder, store)
+    }
+
+    /// On what is stored, for a root.
+    fn under(root: PublicKey, folder: tempfile::TempDir, store: Arc<dyn Store>) -> Self {
         let key = Arc::new(CoordinatorKey::from_bytes(&[3; 32]));
         let publisher = Publisher::open(folder.path(), Arc::clone(&store), Arc::clone(&key)).unwrap();
-        let root = root().public_key();
         let (vectors, clock) = (folder.path().join("vectors"), Arc::new(|| 0));
         let setup = Setup { store, vectors, publisher, key, root, clock };
         let (engine, ..) = Engine::start(setup, ChaCha20Rng::seed_from_u64(1)).unwrap();

@@ -157,3 +157,22 @@ fn a_task_can_be_made_before_its_epoch_begins() {
     world.turn(500_000);
     assert_eq!(world.planned(), Some((1, 0)));
 }
+
+#[test]
+fn another_root_begins_its_own_epochs() {
+    let mut world = World::drawn();
+    world.take(7, [1_000, 1_999], 12, 0).unwrap();
+    let (store, folder) = (Arc::clone(&world.engine.setup.store), world.folder);
+    let other = IdentityRoot::from_bytes(&[9; 32]);
+    let mut world = World::under(other.public_key(), folder, store);
+    world.turn(0);
+    assert_eq!((world.planned(), world.engine.rosters.numbers(0)), (None, [None, None]));
+    assert!(world.status().awaits.unwrap().contains("client roster"));
+    let roster = Roster::new((20..32).map(ClientId).collect());
+    let signed = other.sign_roster(&roster, epoch(1, [0, 999], Rate::ONE));
+    let roll = Roll::new(roster.clients().to_vec(), &signed);
+    let listed = Listed::new(&roll, &other.public_key()).unwrap();
+    world.engine.take_roster(&roll, listed, 0).unwrap();
+    world.turn(0);
+    assert_eq!(world.planned(), Some((1, 0)));
+}

@@ -291,6 +291,12 @@ fn the_programs_do_it_over_tls() {
         );
         assert_eq!(shown(seen, 1), None, "who has adopted it");
     }
+    // Everybody follows it before a round that comes after it.
+    let now = world.site.now();
+    for (place, machine) in world.machines.iter_mut().enumerate() {
+        machine.settle(&premises.wire(place, &process.address, "0.2.0"), now).unwrap();
+        assert_eq!(machine.restart(), 1);
+    }
     drop(process);
     play(&premises, &mut world, ROUNDS_APART, &mut vec![4, 5]);
     world.start();
