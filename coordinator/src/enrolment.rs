@@ -122,7 +122,7 @@ impl Enrolment {
     /// Over the tables of a store, for the root and the coordinator of an appointment.
     ///
     /// # Errors
-    /// [`EnrolmentError::Appointment`], [`EnrolmentError::Revocations`] when the stored list is not this root's,
+    /// [`EnrolmentError::Appointment`], [`EnrolmentError::Revocations`] when what is stored as this root's list is not,
     /// [`EnrolmentError::Store`].
     pub fn new(
         store: Arc<dyn Store>,

@@ -10,7 +10,7 @@ use crate::training::Job;
 use crate::update::{Update, serves};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tacit_aggregation::identity::{Membership, NewestEpoch};
 use tacit_aggregation::params::TaskName;
@@ -83,7 +83,10 @@ impl Daemon {
             // What was offered is from before.
             return Ok(Duration::ZERO);
         }
-        self.status.tasks = BTreeMap::new();
+        // What is known of a task stays to be seen until there is news of it.
+        let offered: BTreeSet<_> =
+            answer.offers.iter().map(|offer| offer.manifest.claimed().task.to_string()).collect();
+        self.status.tasks.retain(|task, _| offered.contains(task));
         let before = self.status.problem.clone();
         for offer in answer.offers {
             self.consider(offer).await?;

@@ -6,7 +6,7 @@ use std::fmt;
 use tacit_aggregation::identity::{ClientId, PublicKey, RevocationList, Signature};
 
 use super::EnrolmentError;
-use super::tables::{Bans, Revoked, StoredRevocations, each};
+use super::tables::{Bans, Revoked, RevokedBefore, StoredRevocations, each};
 use crate::store::{Records, StoreError};
 
 /// Why a client is shut out.
@@ -51,15 +51,18 @@ impl Excluded {
         self.revoked.as_ref()
     }
 
-    /// Reads what is stored, and checks the list's signature.
+    /// Reads what is stored, and checks the signature of the root's list. Another root's, by which this coordinator was appointed
+    /// before, says nothing about the clients of this one.
     pub(super) fn load(records: Records<'_>, root: &PublicKey) -> Result<Self, EnrolmentError> {
         let mut banned = BTreeSet::new();
         each::<Bans>(records, |client, _| {
             banned.insert(client);
         })?;
-        let revoked = records.get::<Revoked>(&())?.map(StoredRevocations::list).transpose()?;
+        let mut revoked = records.get::<Revoked>(&root.0)?.map(StoredRevocations::list).transpose()?;
         if let Some(list) = &revoked {
             list.verify(root, None)?;
+        } else if let Some(before) = records.get::<RevokedBefore>(&())? {
+            revoked = Some(before.list()?).filter(|list| list.verify(root, None).is_ok());
         }
         Ok(Self { revoked, banned })
     }

@@ -119,7 +119,7 @@ impl Enrolment {
         let _pending = self.lock();
         list.verify(&self.appointment.root(), self.excluded.borrow().revoked())?;
         let mut batch = Batch::new();
-        batch.put::<Revoked>(&(), &StoredRevocations::new(&list));
+        batch.put::<Revoked>(&self.appointment.root().0, &StoredRevocations::new(&list));
         batch.commit(&*self.store, self.epoch)?;
         self.excluded.send_modify(|excluded| Arc::make_mut(excluded).revoke(list));
         Ok(())

@@ -134,8 +134,11 @@ impl Table for Bans {
     type Value = Ban;
 }
 
-/// The newest list of revoked clients; the one record has the empty key.
+/// The newest list of revoked clients of each identity root that this coordinator was appointed by, under the root's public key.
 pub(super) struct Revoked;
+
+/// The list as it was kept before roots were told apart, under the empty key.
+pub(super) struct RevokedBefore;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredRevocations {
@@ -147,6 +150,12 @@ pub(super) struct StoredRevocations {
 
 impl Table for Revoked {
     const NAME: &'static str = "revocations";
+    type Key = [u8; 32];
+    type Value = StoredRevocations;
+}
+
+impl Table for RevokedBefore {
+    const NAME: &'static str = Revoked::NAME;
     type Key = ();
     type Value = StoredRevocations;
 }

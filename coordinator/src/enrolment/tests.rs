@@ -1,6 +1,7 @@
 //! Enrolment against a store in memory and a real identity root in a folder. Must never sign in the root's place.
 #![allow(clippy::unwrap_used)]
 
+use super::tables::{Revoked, RevokedBefore, StoredRevocations};
 use super::*;
 use crate::identity::{Issued, Office, Revocations};
 use crate::store::MemoryStore;
@@ -335,15 +336,35 @@ fn who_is_shut_out_stays_out_after_a_restart() {
     world.enrolment.set_revocations(list.clone()).unwrap();
     let refused = world.again().set_revocations(older);
     assert!(matches!(refused, Err(EnrolmentError::Revocations(RevocationError::Older { .. }))));
-    let forged = Revocations { number: 9, ..list };
+    let forged = Revocations { number: 9, ..list.clone() };
     let refused = world.enrolment.set_revocations(forged);
     assert!(matches!(refused, Err(EnrolmentError::Revocations(RevocationError::Signature { .. }))));
     let mut other = World::new(13);
-    let foreign = Enrolment::new(world.store.clone(), world.epoch, other.appointment.clone()).map(|_| ());
-    assert!(matches!(foreign, Err(EnrolmentError::Revocations(_))), "a store of another root: {foreign:?}");
+    // Appointed by another root it begins with that one's list, and keeps the first one's for the case that it comes back.
+    let appointed = Enrolment::new(world.store.clone(), world.epoch, other.appointment.clone()).unwrap();
+    assert_eq!(appointed.excluded().borrow().revoked(), None);
     let theirs = other.client().1.client;
     let theirs = Revocations::from(other.office.revoke(&[theirs]).unwrap().clone());
-    assert!(world.again().set_revocations(theirs).is_err(), "another root's list");
+    assert!(world.again().set_revocations(theirs.clone()).is_err(), "another root's list");
+    appointed.set_revocations(theirs).unwrap();
+    assert!(appointed.set_revocations(list).is_err(), "the first root's list");
+    assert_eq!(world.again().excluded().borrow().reason(second), Some(Exclusion::Revoked));
+    // A list that was kept before roots were told apart is still found, and a damaged one of this root's is refused.
+    let kept = StoredRevocations::new(world.again().excluded().borrow().revoked().unwrap());
+    let root = world.appointment.root().0;
+    let mut batch = Batch::new();
+    batch.delete::<Revoked>(&root);
+    batch.put::<RevokedBefore>(&(), &kept);
+    batch.commit(&*world.store, world.epoch).unwrap();
+    assert_eq!(world.again().excluded().borrow().reason(second), Some(Exclusion::Revoked));
+    let mut batch = Batch::new();
+    batch.put::<Revoked>(&root, &StoredRevocations { number: 9, ..kept });
+    batch.commit(&*world.store, world.epoch).unwrap();
+    let damaged = Enrolment::new(world.store.clone(), world.epoch, world.appointment.clone()).map(|_| ());
+    assert!(matches!(damaged, Err(EnrolmentError::Revocations(_))), "{damaged:?}");
+    let mut batch = Batch::new();
+    batch.delete::<Revoked>(&root);
+    batch.commit(&*world.store, world.epoch).unwrap();
     world.enrolment.unban(first).unwrap();
     assert_eq!(seen.borrow().reason(first), None);
     assert_eq!(world.again().excluded().borrow().reason(first), None);
